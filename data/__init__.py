@@ -1,0 +1,1 @@
+"""Label set, proposals and the errors that every layer shares."""

@@ -1,0 +1,59 @@
+"""The evaluation report as one HTML file: no script, no network, plots as inline SVG."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment
+
+from duibiao.data.taxonomy import Taxonomy
+from duibiao.training.evaluate import Evaluation, summary_rows
+from duibiao.training.metrics import plain
+
+_PARTS = ("all", "zh", "en")
+
+
+def write_json(path: Path, evaluations: Sequence[Evaluation], remarks: Sequence[str] = ()) -> None:
+    """All measures as JSON."""
+    body = {
+        "remarks": list(remarks),
+        "evaluations": [{"name": e.name, "data": e.data, "measures": plain(e.measures)} for e in evaluations],
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(body, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+
+
+def _intervals(evaluations: Sequence[Evaluation]) -> list[dict[str, Any]]:
+    """Points with whiskers for the overview plot: one panel a measure, one row an evaluation and language."""
+    panels = []
+    for title, group, measure in (
+        ("Domains, micro-F1", "domains", "micro_f1"),
+        ("Support areas, micro-F1", "supports", "micro_f1"),
+    ):
+        rows = [
+            {"label": f"{e.name}, {part}", "part": part, "estimate": e.measures[part][group][measure]}
+            for e in evaluations
+            for part in _PARTS
+            if part in e.measures
+        ]
+        panels.append({"title": title, "rows": rows})
+    return panels
+
+
+def write_html(path: Path, evaluations: Sequence[Evaluation], taxonomy: Taxonomy, remarks: Sequence[str] = ()) -> None:
+    """A self-contained page: summary tables, intervals, per-label bars."""
+    source = (files("duibiao.training") / "report.html.j2").read_text(encoding="utf-8")
+    template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(source)
+    page = template.render(
+        evaluations=[{"e": e, "rows": summary_rows(e)} for e in evaluations],
+        panels=_intervals(evaluations),
+        parts=_PARTS,
+        taxonomy=taxonomy,
+        remarks=remarks,
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page, encoding="utf-8")
