@@ -25,26 +25,24 @@ MIN_UNALIGNED = 0.15
 """Least share of authored proposals that are not about AI."""
 
 
-def _lines(path: Path) -> Iterator[tuple[int, Any]]:
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                yield number, json.loads(line)
-
-
 def _read(path: Path, taxonomy: Taxonomy, findings: list[str]) -> list[Proposal]:
     """All sound records of a file; each broken one becomes a finding. Labels-only records get their digest as text."""
     found = []
     try:
-        for number, raw in _lines(path):
-            try:
-                if isinstance(raw, dict) and "text" not in raw and "sha256" in raw:
-                    raw["text"] = f"sha256:{raw['sha256']}"
-                found.append(parse_proposal(raw, taxonomy))
-            except DuibiaoError as error:
-                findings.append(f"{path}:{number}: {error}")
+        lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, ValueError) as error:
         findings.append(f"{path}: cannot be read: {error}")
+        return []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            raw = json.loads(line)
+            if isinstance(raw, dict) and "text" not in raw and "sha256" in raw:
+                raw["text"] = f"sha256:{raw['sha256']}"
+            found.append(parse_proposal(raw, taxonomy))
+        except (DuibiaoError, ValueError) as error:
+            findings.append(f"{path}:{number}: {error}")
     return found
 
 

@@ -105,10 +105,10 @@ def load_texts(path: Path) -> dict[str, str]:
         try:
             with file.open(encoding="utf-8-sig") as lines:
                 for line in lines:
-                    text = json.loads(line).get("text")
+                    text = json.loads(line).get("text") if line.strip() else None
                     if isinstance(text, str):
                         found[digest(text)] = text
-        except (OSError, ValueError, AttributeError) as error:
+        except (OSError, ValueError, AttributeError, RecursionError) as error:
             raise RecordError(f"{file}: texts cannot be read: {error}") from error
     return found
 
@@ -127,13 +127,15 @@ def read_proposals(path: Path, taxonomy: Taxonomy, texts: Texts | None = None) -
                 try:
                     raw = json.loads(line)
                     if isinstance(raw, dict) and "text" not in raw and "sha256" in raw:
+                        if not isinstance(raw["sha256"], str):
+                            raise RecordError("field 'sha256' must be a string")
                         if raw["sha256"] not in (texts or {}):
                             continue
                         raw["text"] = (texts or {})[raw["sha256"]]
                     yield parse_proposal(raw, taxonomy)
                 except json.JSONDecodeError as error:
                     raise RecordError(f"{path}:{number}: not JSON: {error.msg}") from error
-                except DuibiaoError as error:
+                except (DuibiaoError, ValueError, RecursionError) as error:
                     raise RecordError(f"{path}:{number}: {error}") from error
     except OSError as error:
         raise RecordError(f"{path}: {error.strerror}") from error

@@ -88,7 +88,7 @@ class Bundle:
             seal = body.pop("sha256")
         except FileNotFoundError:
             raise BundleError(f"{folder} is no model bundle: it has no {MANIFEST}") from None
-        except (OSError, ValueError, KeyError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
             raise BundleError(f"{path} cannot be read: {error}") from error
         if body.get("format") != FORMAT:
             raise BundleError(f"{path}: bundle format {body.get('format')!r}; this duibiao reads format {FORMAT}")

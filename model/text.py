@@ -120,6 +120,13 @@ class TextTable:
         """Number of rows of the embedding table: tokens, then pairs."""
         return len(self.tokens) + len(self.pairs)
 
+    @property
+    def first_word(self) -> int:
+        """First row of a word or a Chinese character; punctuation, digits and single letters stand before it."""
+        return next(
+            (i for i, t in enumerate(self.tokens) if t.isalpha() and (len(t) > 1 or not t.isascii())), self.rows
+        )
+
     @cached_property
     def ids(self) -> dict[str, int]:
         """Every piece that the table knows → row; the very mapping that the graph's LabelEncoder holds."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import locale
 import os
@@ -16,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from duibiao.data.errors import DuibiaoError, MissingExtraError
+from duibiao.data.errors import ConfigError, DuibiaoError, MissingExtraError
 from duibiao.data.taxonomy import Language, load_taxonomy
 
 if TYPE_CHECKING:
@@ -116,9 +117,9 @@ def tag(
 
 
 _SAID = {
-    Lang.zh: "{rows} 行：{aligned} 行与AI相关，{needs_review} 行需复核，"
+    Lang.zh: "{rows} 行：{aligned} 行相关，{needs_review} 行需复核，"
     "{empty} 行无正文，{unreadable} 行不可读，{faulty} 行有误",
-    Lang.en: "{rows} rows: {aligned} AI-related, {needs_review} to review, "
+    Lang.en: "{rows} rows: {aligned} aligned, {needs_review} to review, "
     "{empty} without text, {unreadable} unreadable, {faulty} faulty",
 }
 
@@ -214,22 +215,25 @@ def train(
 def export(
     run_folder: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the bundle.")],
-    full_precision: Annotated[bool, typer.Option("--full-precision", help="Keep 32-bit weights.")] = False,
+    precision: Annotated[
+        str | None, typer.Option(help="int8, weights8 or full; default: the fastest that decides as the trained one.")
+    ] = None,
     texts: TextsOption = None,
 ) -> None:
     """Write the model bundle of a finished run. 导出模型包。"""
     _need("train", "torch", "transformers", "sklearn", "onnx")
     from duibiao.training.run import export_run
 
-    parity = export_run(run_folder, output, quantise=not full_precision, console=out, texts=texts)
-    out.print(f"{output}: {parity}", highlight=False)
+    if precision not in (None, "int8", "weights8", "full"):
+        raise ConfigError(f"unknown precision {precision!r}; use int8, weights8 or full")
+    export_run(run_folder, output, precision=precision, console=out, texts=texts)  # type: ignore[arg-type]
 
 
 @app.command()
 def pretrain(
     corpus: Annotated[Path, typer.Argument(help="Folder with parallel, zh, en, dictionary .jsonl.gz/.zst.")],
     output: Annotated[Path, typer.Option("--output", "-o")] = Path("runs/pretrain"),
-    steps: Annotated[int, typer.Option()] = 900,
+    steps: Annotated[int, typer.Option()] = 450,
     batch: Annotated[int, typer.Option()] = 64,
     seed: Annotated[int, typer.Option()] = 1,
 ) -> None:
@@ -296,6 +300,9 @@ def freeze(folder: Annotated[Path, typer.Argument(help="Folder with test.jsonl, 
 
 def main() -> None:
     """Entry point: known faults are one line on stderr and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a console of another code page must not stop the work
     try:
         app()
     except DuibiaoError as error:

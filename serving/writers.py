@@ -16,16 +16,19 @@ from typing import Any, Protocol
 from duibiao.data.errors import TableError
 from duibiao.text import clean
 
-from .tables import DELIMITED, JSON_LINES, Cells, Row, as_text
+from .tables import DELIMITED, JSON_LINES, Cells, Row, as_text, free_name, plain_number, unique_names
 
-_FORMULA = re.compile(r"^\s*[=+\-@＝＋－＠]|^[\t\r\n]")
+# At the start, and behind a mark at which a spreadsheet of another locale would split the cell.
+_FORMULA = re.compile(r"(?:^|[;\t])\s*[=+\-@＝＋－＠]|^[\t\r\n]")
 _NUMBER = re.compile(r"^[+\-]?[\d,.\s]*\d%?$|^[+\-]?\d[\d\- ]*$")
-_EXCEL_CELL = 32_767
 _EXCEL_ROWS = 1_048_576
 
 
 class Writer(Protocol):
     """Takes a table row by row."""
+
+    cell_limit: int | None
+    """Characters that a cell can hold; longer ones are cut."""
 
     def header(self, preamble: Sequence[Cells], names: Sequence[str], added: Sequence[str]) -> None:
         """Rows above the header, the original columns' names, the added columns' names."""
@@ -39,10 +42,14 @@ class Writer(Protocol):
         """Finish the file."""
         ...
 
+    def abandon(self) -> None:
+        """Let go of the file, which is not wanted any more."""
+        ...
+
 
 def neutralise(value: Any) -> Any:
     """Put an apostrophe before text that a spreadsheet would run as a formula (OWASP, CSV injection). Numbers stay."""
-    if isinstance(value, str) and _FORMULA.match(value) and not _NUMBER.match(value):
+    if isinstance(value, str) and _FORMULA.search(value) and not _NUMBER.match(value):
         return "'" + value
     return value
 
@@ -56,10 +63,13 @@ def lay_out(row: Row, width: int, added: Sequence[Any]) -> Cells:
 
 
 class _DelimitedWriter:
+    cell_limit = None
+
     def __init__(self, path: Path, *, raw: bool, delimiter: str) -> None:
-        # The mark lets Excel see that the file is UTF-8.
+        # The mark lets Excel see that the file is UTF-8; quotes keep a cell together where Excel splits at semicolons.
         self._file = path.open("w", encoding="utf-8" if raw else "utf-8-sig", newline="")
-        self._writer = csv.writer(self._file, delimiter=delimiter)
+        quoting = csv.QUOTE_MINIMAL if raw else csv.QUOTE_ALL
+        self._writer = csv.writer(self._file, delimiter=delimiter, quoting=quoting)
         self._raw, self._width = raw, 0
 
     def _write(self, cells: Sequence[Any]) -> None:
@@ -78,11 +88,16 @@ class _DelimitedWriter:
     def close(self) -> None:
         self._file.close()
 
+    abandon = close
+
 
 class _ExcelWriter:
+    cell_limit = 32_767
+
     def __init__(self, path: Path) -> None:
         import xlsxwriter
 
+        self._fault = xlsxwriter.exceptions.XlsxWriterException
         options = {
             "constant_memory": True,
             "strings_to_formulas": False,
@@ -95,14 +110,15 @@ class _ExcelWriter:
         self._top = self._book.add_format({"valign": "top"})
         self._date = self._book.add_format({"num_format": "yyyy-mm-dd", "valign": "top"})
         self._datetime = self._book.add_format({"num_format": "yyyy-mm-dd hh:mm:ss", "valign": "top"})
-        self._at, self._width, self._first = 0, 0, 0
+        self._at, self._first, self._columns = 0, 0, 0
+        self._width = 0
 
     def _write(self, cells: Sequence[Any], style: Any = None) -> None:
         if self._at >= _EXCEL_ROWS:
             raise TableError(f"more than {_EXCEL_ROWS:,} rows do not fit in one Excel sheet; write .csv")
         for column, cell in enumerate(cells):
             if isinstance(cell, datetime.datetime):
-                self._sheet.write_datetime(self._at, column, cell, self._datetime)
+                self._sheet.write_datetime(self._at, column, cell.replace(tzinfo=None), self._datetime)
             elif isinstance(cell, datetime.date):
                 self._sheet.write_datetime(self._at, column, cell, self._date)
             elif isinstance(cell, bool):
@@ -110,11 +126,11 @@ class _ExcelWriter:
             elif isinstance(cell, (int, float)) and abs(cell) < 1e15:
                 self._sheet.write_number(self._at, column, cell, style or self._top)
             elif text := clean(as_text(cell)):
-                self._sheet.write_string(self._at, column, text[:_EXCEL_CELL], style or self._top)
+                self._sheet.write_string(self._at, column, text[: self.cell_limit], style or self._top)
         self._at += 1
 
     def header(self, preamble: Sequence[Cells], names: Sequence[str], added: Sequence[str]) -> None:
-        self._width = len(names)
+        self._width, self._columns = len(names), len(names) + len(added)
         for column, name in enumerate([*names, *added]):
             self._sheet.set_column(column, column, 28 if column >= len(names) else min(48, max(12, 2 * len(name))))
         for cells in preamble:
@@ -128,42 +144,51 @@ class _ExcelWriter:
 
     def close(self) -> None:
         if self._at > self._first:
-            self._sheet.autofilter(self._first - 1, 0, self._at - 1, max(0, self._width - 1))
-        self._book.close()
+            self._sheet.autofilter(self._first - 1, 0, self._at - 1, self._columns - 1)
+        try:
+            self._book.close()
+        except self._fault as error:  # it wraps a full disk, among others
+            raise OSError(str(error)) from error
+
+    def abandon(self) -> None:
+        self._sheet._opt_close()  # the rows' temporary file; closing the book would assemble it for nothing
 
 
 class _JsonLinesWriter:
+    cell_limit = None
+
     def __init__(self, path: Path) -> None:
         self._file = path.open("w", encoding="utf-8", newline="\n")
         self._names: list[str] = []
 
     def header(self, preamble: Sequence[Cells], names: Sequence[str], added: Sequence[str]) -> None:
-        self._names = list(names)
+        self._names = unique_names(names)
 
     def row(self, row: Row, added: Sequence[Any], tags: dict[str, Any]) -> None:
         record = row.record
         if record is None:
-            record = dict(zip(self._names, row.cells, strict=False))
-            if extra := row.cells[len(self._names) :]:
-                record["duibiao_extra_cells"] = extra
-        line = json.dumps(record | {free_name("duibiao", list(record)): tags}, ensure_ascii=False, default=str)
+            names = [*self._names, *(f"column_{n + 1}" for n in range(len(self._names), len(row.cells)))]
+            record = {name: plain_number(cell) for name, cell in zip(unique_names(names), row.cells, strict=False)}
+        tagged = record | {free_name("duibiao", list(record)): tags}
+        line = json.dumps(tagged, ensure_ascii=False, default=str)
         try:
             line.encode()
         except UnicodeEncodeError:  # a lone surrogate survives only as an escape
-            line = json.dumps(record | {free_name("duibiao", list(record)): tags}, default=str)
+            line = json.dumps(tagged, default=str)
         self._file.write(line + "\n")
 
     def close(self) -> None:
         self._file.close()
 
+    abandon = close
 
-def free_name(name: str, taken: Sequence[str]) -> str:
-    """``name``, or ``name_2``, ``name_3`` … if a column is called so already."""
-    candidate, number = name, 1
-    while candidate in taken:
-        number += 1
-        candidate = f"{name}_{number}"
-    return candidate
+
+def _open(path: Path, kind: str, raw_csv: bool) -> Writer:
+    if kind == ".xlsx":
+        return _ExcelWriter(path)
+    if kind in JSON_LINES:
+        return _JsonLinesWriter(path)
+    return _DelimitedWriter(path, raw=raw_csv, delimiter="\t" if kind == ".tsv" else ",")
 
 
 @contextmanager
@@ -182,16 +207,13 @@ def write_whole(path: Path, *, raw_csv: bool = False) -> Iterator[Writer]:
     os.close(handle)
     part = Path(name)
     try:
-        if kind == ".xlsx":
-            writer: Writer = _ExcelWriter(part)
-        elif kind in JSON_LINES:
-            writer = _JsonLinesWriter(part)
-        else:
-            writer = _DelimitedWriter(part, raw=raw_csv, delimiter="\t" if kind == ".tsv" else ",")
+        writer = _open(part, kind, raw_csv)
         try:
             yield writer
-        finally:
-            writer.close()
+        except BaseException:
+            writer.abandon()
+            raise
+        writer.close()
         part.chmod(0o666 & ~_umask())
         part.replace(path)
     except OSError as error:

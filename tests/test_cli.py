@@ -78,7 +78,7 @@ def test_language_follows_the_locale(source: Path):
         (("data", "lint", "{folder}"), "no folder 'proposals'"),
         (("train", "--config", "{folder}/no.toml"), "No such file"),
         (("export", "{folder}", "-o", "{folder}/b"), "is no finished run"),
-        (("pretrain", "{folder}/none"), ""),
+        (("export", "{folder}", "-o", "{folder}/b", "--precision", "int4"), "unknown precision"),
     ],
 )
 def test_every_known_fault_is_one_line_and_exit_code_2(source: Path, args: tuple[str, ...], message: str):

@@ -128,7 +128,7 @@ def _cut_a_line(folder: Path) -> None:
         (_drop_unaligned, "0.0% of the proposals are not aligned"),
         (_first(lambda r: r.update(note="changed"), "test"), "changed after it was frozen"),
         (lambda folder: (folder / "proposals/frozen.json").unlink(), "not frozen"),
-        (_cut_a_line, "cannot be read"),
+        (_cut_a_line, r"train\.jsonl:\d+: "),
     ],
 )
 def test_each_planted_fault_is_found(plant, message: str, tmp_path: Path, taxonomy):

@@ -10,15 +10,16 @@ from onnx import TensorProto, helper
 from rich.console import Console
 
 import duibiao
-from duibiao import ParityError, Tagger
+from duibiao import ConfigError, ParityError, Tagger
 from duibiao.data.records import read_proposals
-from duibiao.training.export import compare
+from duibiao.training.export import Parity, compare
 from duibiao.training.fit import restore
 from duibiao.training.graph import IR, OPSET, Nodes, Parts, _decide
-from duibiao.training.run import export_fit, export_run, train
+from duibiao.training.run import export_run, train
 from duibiao.training.thresholds import decide, review_flags
 
 ROOT = Path(__file__).resolve().parent.parent
+QUIET = Console(quiet=True)
 ODD = ["", " ", "😀😀😀", "\ud800", "a\x00b", "检测" * 400, "steel " * 500, "Модель", "，" * 50]
 
 
@@ -28,27 +29,44 @@ def real_texts(taxonomy) -> list[str]:
     return [p.text for p in proposals if p.lang == "zh"][:12] + [p.text for p in proposals if p.lang == "en"][:12]
 
 
+def parity(run: Path, bundle: Path, texts: list[str], taxonomy) -> Parity:
+    tagger = Tagger.load(bundle)
+    reference = restore(run, taxonomy).scores(texts)
+    return compare(reference, tagger.output(texts).probabilities, tagger.bundle.manifest.thresholds)
+
+
 def test_full_precision_graph_equals_torch(tiny_run: Path, taxonomy, real_texts, tmp_path: Path):
-    fit = restore(tiny_run, taxonomy)
-    export_fit(fit, tmp_path / "bundle", quantise=False, console=Console(quiet=True))
-    parity = compare(fit.scores(real_texts + ODD), Tagger.load(tmp_path / "bundle"), real_texts + ODD)
-    assert parity.largest < 1e-5
-    assert parity.flips == 0
+    export_run(tiny_run, tmp_path / "bundle", precision="full", console=QUIET)
+    found = parity(tiny_run, tmp_path / "bundle", real_texts + ODD, taxonomy)
+    assert found.largest < 1e-5
+    assert found.flips == 0
 
 
-def test_quantised_graph_is_close_to_torch(tiny_run: Path, taxonomy, real_texts):
-    parity = compare(restore(tiny_run, taxonomy).scores(real_texts), Tagger.load(tiny_run / "bundle"), real_texts)
-    assert parity.mean < 0.01
+@pytest.mark.parametrize("precision", ["int8", "weights8"])
+def test_quantised_graphs_are_close_to_torch(precision, tiny_run: Path, taxonomy, real_texts, tmp_path: Path):
+    export_run(tiny_run, tmp_path / "bundle", precision=precision, console=QUIET)
+    assert parity(tiny_run, tmp_path / "bundle", real_texts, taxonomy).mean < 0.01
+    assert (tmp_path / "bundle/model.onnx").stat().st_size < 1_000_000
 
 
-def test_a_wrong_graph_is_refused(tiny_run: Path, taxonomy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    fit = restore(tiny_run, taxonomy)
+def test_a_graph_that_decides_otherwise_is_refused(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(
         "duibiao.training.fit.Fit.scores", lambda self, texts: np.full((len(texts), 21), 0.99, np.float32)
     )
-    with pytest.raises(ParityError):
-        export_fit(fit, tmp_path / "bundle", quantise=True, console=Console(quiet=True))
+    with pytest.raises(ParityError, match="weights8"):
+        export_run(tiny_run, tmp_path / "bundle", console=QUIET)
     assert not (tmp_path / "bundle").exists()
+
+
+def test_export_overwrites_a_bundle_and_nothing_else(tiny_run: Path, tmp_path: Path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.txt").write_text("years of work")
+    with pytest.raises(ConfigError, match="something else"):
+        export_run(tiny_run, tmp_path / "mine", console=QUIET)
+    assert (tmp_path / "mine/thesis.txt").exists()
+    for _ in range(2):
+        export_run(tiny_run, tmp_path / "bundle", console=QUIET)
+    assert Tagger.load(tmp_path / "bundle").tag("road").readable
 
 
 def test_same_text_same_score_alone_in_a_batch_and_with_any_workers(real_texts):
@@ -70,7 +88,7 @@ def test_graph_decides_as_training_does():
     readable = rng.random(500) < 0.9
     thresholds = np.array([0.5, 0.4, 0.4, 0.6, 0.6, 0.6], np.float32)
     margin = 0.07
-    parts = Parts(None, np.zeros(1), np.zeros(1), (), (), -1, 8, labels, tuple(thresholds.tolist()), margin)
+    parts = Parts(None, np.zeros(1), np.zeros(1), (), (), -1, 0, 8, labels, tuple(thresholds.tolist()), margin)
     g = Nodes("")
     _decide(g, parts, "p", "r")
     value = helper.make_tensor_value_info
@@ -123,13 +141,12 @@ def test_another_backbone_trains_and_exports_with_its_own_tokenizer(
     tiny_config, tiny_backbone, tmp_path: Path, taxonomy
 ):
     config = tiny_config(tiny_backbone, tmp_path / "run", epochs=2)
-    bundle = train(config, Console(quiet=True))
+    bundle = train(config, QUIET)
     assert (bundle / "tokenizer.json").exists()
     tagger = Tagger.load(bundle)
     assert tagger.bundle.manifest.kind == "ids"
-    export_run(tmp_path / "run", tmp_path / "full", quantise=False, console=Console(quiet=True))
+    export_run(tmp_path / "run", tmp_path / "full", precision="full", console=QUIET)
     texts = ["a steel model", "检测钢板缺陷" * 30, "", "road " * 200]
-    assert (
-        compare(restore(tmp_path / "run", taxonomy).scores(texts), Tagger.load(tmp_path / "full"), texts).largest < 1e-5
-    )
+    assert parity(tmp_path / "run", tmp_path / "full", texts, taxonomy).largest < 1e-5
+    assert "for its authors to say" in (bundle / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert tagger.tag("检测钢板缺陷").model_version == duibiao.__version__

@@ -9,6 +9,7 @@ import pytest
 import torch
 from rich.console import Console
 
+import duibiao
 import duibiao.training.fit as fit_module
 from duibiao import Tagger
 from duibiao.data.errors import BundleError, ConfigError
@@ -33,7 +34,7 @@ def test_a_run_learns_and_leaves_everything_behind(tiny_run: Path):
     ):
         assert (tiny_run / name).exists(), name
     report = json.loads((tiny_run / "report.json").read_text(encoding="utf-8"))
-    assert [e["name"] for e in report["evaluations"]] == ["duibiao 0.1.0", "TF-IDF"]
+    assert [e["name"] for e in report["evaluations"]] == [f"duibiao {duibiao.__version__}", "TF-IDF"]
     assert report["evaluations"][0]["measures"]["all"]["gate_accuracy"]["value"] > 0.9
     assert "TF-IDF" in report["remarks"][0]
     tags = Tagger.load(tiny_run / "bundle").tag("用视觉模型检测钢板缺陷")

@@ -2,46 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
 from duibiao.data.taxonomy import Taxonomy
+from duibiao.training.graph import Parts
 
-_CARD = """\
+_HEAD = """\
 ---
-license: apache-2.0
+license: {license}
 language: [zh, en]
 library_name: onnxruntime
 pipeline_tag: text-classification
-tags: [multi-label, grants, policy, text-in]
+tags: [multi-label, grants, policy]
 ---
 
 # duibiao {version}
 
 Reads a project proposal in Chinese or English and says whether it is about AI, and which of {domains} action domains
-and {supports} support areas of {source} it serves. {precision}
+and {supports} support areas of {source} it serves.
 
 ## Use
 
-One file, text in, tags out, on stock onnxruntime: `model.onnx` takes `texts` (strings `[n]`) and gives `probabilities`
-`[n, {labels}]`, `tags` `[n, {labels}]`, `needs_review` `[n]`, `readable` `[n]`, `labels` and `threshold_of_label`
-`[{labels}]`. Feed `thresholds` (`float [{labels}]`) to decide by others. A text's scores do not depend on what else is in
-the call. Meant to help a person sort applications; not meant to decide on them alone. Text that is mostly neither Chinese
-nor English is marked unreadable and gets no tags.
+{use} It gives `probabilities` `[n, {labels}]`, `tags` `[n, {labels}]`, `needs_review` `[n]`, `readable` `[n]`, `labels` and
+`threshold_of_label` `[{labels}]`; feed `thresholds` (`float [{labels}]`) to decide by others. A text's scores do not depend on
+what else is in the call. Meant to help a person sort applications; not meant to decide on them alone.
+
+{precision}
 
 ## Training
 
-Encoder: `{backbone}`. Fine-tuned on {train} labelled proposals (SHA-256 of the records `{train_digest}`), thresholds and
-review margin chosen on {validation} (`{validation_digest}`). Settings: {config}.
+Fine-tuned from `{backbone}` on {train} labelled proposals (SHA-256 of the records `{train_digest}…`); thresholds and review
+margin were chosen on {validation} (`{validation_digest}…`). Settings: {config}.
 
-What the bilingual encoder was made from, no non-commercial text among it: sentence-transformers/all-MiniLM-L6-v2
-(Apache-2.0); CC-CEDICT (CC BY-SA 4.0) and author keywords of ChinaXiv (CC BY) for first embeddings; parallel sentences of
-ChinaXiv (CC BY), LCTT/TranslateProject (Apache-2.0 repository), d2l-zh (Apache-2.0), python-docs-zh-cn (CC0),
-Dylan-Qin/Trade-Source (Apache-2.0) and qhduan/cn-chat-arxiv (arXiv abstracts with machine translations; no licence
-stated); word frequencies of ChinaXiv, Chinese laws, CCTV transcripts, government work reports, GSA/digitalgov.gov and
-18F (public domain), Kubernetes enhancement proposals (Apache-2.0), The Turing Way (CC BY) and the other sources named in
-the pretraining recipe.
+{provenance}
 
 ## Thresholds
 
@@ -49,40 +43,68 @@ Gate {gate:.2f}, domains {domain:.2f}, support areas {support:.2f}; review margi
 
 ## Figures
 
-Print them with `duibiao evaluate data/proposals/test.jsonl`; README shows them as printed.
+Printed by `duibiao evaluate data/proposals/test.jsonl` and, with the real texts at hand, `duibiao evaluate
+data/real/test.jsonl --texts FOLDER`; README shows them as printed.
 
 ## Limits
 
-The authored proposals were written for this project, not collected from a funder; see `data/README.md`. Probabilities are
-those of the trained network, not calibrated on a sample of any funder's intake. Support areas with few examples are weaker
-than domains. A proposal that names a field at length without serving it can still mislead the model.
+The authored proposals were written for this project by language-model writers, not collected from a funder, and all labels come
+from annotators of the same kind; see `data/README.md`. Probabilities are those of the trained network, not calibrated on
+any funder's intake. Support areas with few real examples are weaker than domains. A proposal that dwells on a field which it does not
+serve can still mislead the model.
 """
 
+_TEXT_USE = """One file, text in, tags out, on stock onnxruntime: `model.onnx` takes `texts` (strings `[n]`). Text that is mostly
+neither Chinese nor English is marked unreadable and gets no tags."""
 
-def model_card(
-    about: dict[str, Any], taxonomy: Taxonomy, thresholds: Sequence[float], margin: float, quantised: bool
-) -> str:
+_IDS_USE = """`model.onnx` takes `input_ids` (`int64 [length]`) of one text, from `tokenizer.json` without start and end; `n` is 1."""
+
+_PRECISIONS = {
+    "int8": "Matrices are multiplied in 8 bits.",
+    "weights8": "Matrices and embeddings are stored in 8 bits and computed in 32.",
+    "full": "Weights are 32-bit floats.",
+}
+
+_PROVENANCE = """The encoder was made by `duibiao pretrain`. What it was made from, no non-commercial text among it:
+sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0); first embeddings from CC-CEDICT (CC BY-SA 4.0) and author keywords of
+ChinaXiv (CC BY); parallel sentences of ChinaXiv (CC BY), LCTT/TranslateProject (Apache-2.0 repository; each article keeps its
+terms), d2l-zh (Apache-2.0), python-docs-zh-cn (CC0), Dylan-Qin/Trade-Source (Apache-2.0 repository) and qhduan/cn-chat-arxiv
+(arXiv abstracts with machine translations; no licence stated); word frequencies, besides, of Chinese laws and regulations, CCTV
+transcripts, government work reports, arXiv abstracts, CLUE and CSL abstracts, technology weeklies, news and reports (no licence
+stated for several), GSA/digitalgov.gov and 18F (public domain), Kubernetes enhancement proposals (Apache-2.0) and The Turing Way
+(CC BY). The proposals are Apache-2.0; the real texts whose labels are in `data/real/train.jsonl` come from public repositories
+named there."""
+
+_OTHER_PROVENANCE = "What the backbone was made from, and its licence, is for its authors to say."
+
+
+def model_card(about: dict[str, Any], parts: Parts, taxonomy: Taxonomy) -> str:
     """Markdown for ``MODEL_CARD.md``."""
-    config = {
-        k: v
-        for k, v in about["config"].items()
-        if k not in ("train", "validation", "test", "texts", "output", "backbone")
-    }
-    return _CARD.format(
+    left_out = ("train", "validation", "test", "texts", "output", "backbone")
+    config = {k: v for k, v in about["config"].items() if k not in left_out}
+    parity = about["parity"]
+    measured = (
+        f"Against the trained network in 32 bits, on {parity['texts']} validation texts: probabilities differ by "
+        f"{parity['mean']:.4f} on average, {parity['largest']:.3f} at most; {parity['flips']:.2%} of decisions differ."
+    )
+    return _HEAD.format(
+        license="apache-2.0" if parts.table else "other",
         version=version("duibiao"),
         domains=len(taxonomy.domains),
         supports=len(taxonomy.supports),
         labels=len(taxonomy.labels),
         source=taxonomy.source.en,
-        precision="Weights are 8-bit integers." if quantised else "Weights are 32-bit floats.",
+        use=_TEXT_USE if parts.table else _IDS_USE,
+        precision=f"{_PRECISIONS[about['precision']]} {measured}",
         backbone=about["config"]["backbone"],
         train=about["train"]["proposals"],
         train_digest=about["train"]["sha256"][:16],
         validation=about["validation"]["proposals"],
         validation_digest=about["validation"]["sha256"][:16],
         config=", ".join(f"{k} {v}" for k, v in config.items()),
-        gate=thresholds[0],
-        domain=thresholds[1],
-        support=thresholds[-1],
-        margin=margin,
+        provenance=_PROVENANCE if parts.table else _OTHER_PROVENANCE,
+        gate=parts.thresholds[0],
+        domain=parts.thresholds[1],
+        support=parts.thresholds[-1],
+        margin=parts.review_margin,
     )

@@ -33,7 +33,8 @@ class TrainConfig:
     """Ids of the longest window; longer texts are cut into equal windows and their positions averaged."""
     body_rate: float = 1e-4
     embedding_rate: float = 0.0
-    """0 leaves the embeddings as pretrained, so that words not seen in training stay aligned with those that were."""
+    """0 leaves the embedding layer (rows, positions, their normalisation) as pretrained, so that words not seen in
+    training stay aligned with those that were."""
     head_rate: float = 2e-3
     weight_decay: float = 0.01
     warmup: float = 0.08

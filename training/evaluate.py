@@ -104,7 +104,7 @@ def summary_rows(evaluation: Evaluation) -> list[tuple[str, ...]]:
 
 
 def print_summary(evaluations: Sequence[Evaluation], console: Console) -> None:
-    """One table per evaluation, then the difference in the main measures if there are two on the same data."""
+    """One table per evaluation."""
     for evaluation in evaluations:
         table = Table(
             "measure", "all", "zh", "en", title=f"{evaluation.name} on {evaluation.data}", title_justify="left"

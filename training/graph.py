@@ -117,6 +117,8 @@ class Parts:
     prefix: tuple[int, ...]
     suffix: tuple[int, ...]
     unknown: int
+    first_word: int
+    """Ids below it are no words; see ``TextTable.first_word``. 0 where a tokenizer does not tell."""
     window: int
     labels: tuple[str, ...]
     thresholds: tuple[float, ...]
@@ -212,11 +214,19 @@ def _document(g: Nodes, parts: Parts, ids: str) -> tuple[str, str]:
     weight = g.constant(np.ascontiguousarray(parts.head_weight.T), np.float32)
     logits = g.op("Add", g.op("MatMul", mean, weight), g.constant(parts.head_bias, np.float32))
     probabilities = g.op("Reshape", g.op("Sigmoid", logits), g.integer([-1]))
-    known = g.op("Not", g.op("Equal", ids, g.integer(parts.unknown)))
-    known = g.op("ReduceSum", g.op("Cast", known, to=TensorProto.INT64), keepdims=0)
-    enough = g.op("GreaterOrEqual", known, g.integer(2))
-    most = g.op("GreaterOrEqual", g.op("Mul", known, g.integer(2)), length)
-    return probabilities, g.op("And", enough, most)
+    return probabilities, _readable(g, parts, ids)
+
+
+def _readable(g: Nodes, parts: Parts, ids: str) -> str:
+    """Whether at least half of what is a word or an unknown piece is a word that the table knows, and one is."""
+
+    def count(truth: str) -> str:
+        return g.op("ReduceSum", g.op("Cast", truth, to=TensorProto.INT64), keepdims=0)
+
+    unknown = g.op("Equal", ids, g.integer(parts.unknown))
+    word = g.op("And", g.op("GreaterOrEqual", ids, g.integer(parts.first_word)), g.op("Not", unknown))
+    words, strange = count(word), count(unknown)
+    return g.op("And", g.op("Greater", words, g.integer(0)), g.op("GreaterOrEqual", words, strange))
 
 
 def _decide(g: Nodes, parts: Parts, probabilities: str, readable: str) -> None:

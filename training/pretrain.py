@@ -37,7 +37,7 @@ class PretrainConfig:
 
     corpus: Path
     output: Path
-    steps: int = 1500
+    steps: int = 450
     batch: int = 64
     max_pieces: int = 128
     embedding_rate: float = 5e-4
@@ -217,15 +217,9 @@ def pretrain(config: PretrainConfig, console: Console) -> Path:
             console.print(row)
             with log_file.open("a", encoding="utf-8") as log:
                 log.write(json.dumps(row, ensure_ascii=False) + "\n")
-            torch.save(
-                {
-                    "step": step,
-                    "student": run.student.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "schedule": schedule.state_dict(),
-                },
-                state_file,
-            )
+            parts = {"student": run.student, "optimizer": optimizer, "schedule": schedule}
+            torch.save({"step": step, **{k: v.state_dict() for k, v in parts.items()}}, state_file.with_suffix(".part"))
+            state_file.with_suffix(".part").replace(state_file)
     folder = config.output / "encoder"
     run.student.save(folder)
     settings = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(config).items()}

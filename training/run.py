@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from importlib.metadata import version as package_version
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 
 from duibiao.bundle import Bundle
@@ -21,12 +23,24 @@ from duibiao.training.baseline import fit_baseline
 from duibiao.training.card import model_card
 from duibiao.training.config import TrainConfig
 from duibiao.training.evaluate import Evaluation, evaluate, evaluate_scores, print_summary, verdict
-from duibiao.training.export import Parity, export
+from duibiao.training.export import (
+    MAX_FLIPS,
+    Parity,
+    Precision,
+    check,
+    check_target,
+    collect_parts,
+    compare,
+    write_bundle,
+)
 from duibiao.training.fit import Fit, fine_tune, load_split, restore, truth_of
+from duibiao.training.graph import Parts
 from duibiao.training.report import write_html, write_json
 from duibiao.training.thresholds import choose_margin, choose_thresholds
 
 BUNDLE = "bundle"
+TRIED: tuple[Precision, ...] = ("int8", "weights8")
+"""Precisions of a model that is to ship, fastest first."""
 
 
 def data_digest(proposals: Sequence[Proposal]) -> str:
@@ -39,40 +53,62 @@ def data_digest(proposals: Sequence[Proposal]) -> str:
     return digest.hexdigest()
 
 
-def export_fit(fit: Fit, folder: Path, *, quantise: bool, console: Console) -> Parity:
-    """Choose thresholds and margin on validation, write the bundle, compare it with torch."""
+def export_fit(fit: Fit, folder: Path, *, precision: Precision | None, console: Console) -> Parity:
+    """Write the bundle in the fastest precision that decides as torch does, or in the one asked for.
+
+    Thresholds and review margin are chosen on what that graph says of the validation texts.
+    """
+    check_target(folder)
     config, taxonomy = fit.config, fit.taxonomy
     train, validation = (load_split(config, paths, taxonomy) for paths in (config.train, config.validation))
-    truth, scores = truth_of(validation, taxonomy), fit.scores([p.text for p in validation])
-    thresholds = choose_thresholds(truth, scores, taxonomy)
-    margin = choose_margin(truth, scores, thresholds, config.review_recall)
-    console.print(
-        f"thresholds: gate {thresholds[0]:.2f}, domains {thresholds[1]:.2f}, supports {thresholds[-1]:.2f}; "
-        f"review margin {margin:.2f}"
-    )
+    texts, truth = [p.text for p in validation], truth_of(validation, taxonomy)
+    reference = fit.scores(texts)
     about: dict[str, Any] = {
         "config": config.to_dict(),
         "train": {"proposals": len(train), "sha256": data_digest(train)},
         "validation": {"proposals": len(validation), "sha256": data_digest(validation)},
     }
-    return export(
-        fit,
-        folder,
-        thresholds=thresholds.tolist(),
-        review_margin=margin,
-        version=package_version("duibiao"),
-        taxonomy_json=(files("duibiao.data") / "taxonomy.json").read_text(encoding="utf-8"),
-        texts=[p.text for p in validation][:200],
-        training=about,
-        quantise=quantise,
-        card=model_card(about, taxonomy, thresholds.tolist(), margin, quantise),
+    for tried in (precision,) if precision else TRIED:
+        parts = collect_parts(fit, tried)
+        scores = _graph_scores(parts, fit, texts)
+        thresholds = choose_thresholds(truth, scores, taxonomy)
+        margin = choose_margin(truth, scores, thresholds, config.review_recall)
+        parity = compare(reference, scores, thresholds)
+        console.print(f"{tried}: {parity}", highlight=False)
+        if parity.flips <= MAX_FLIPS:
+            break
+    check(parity, tried)
+    console.print(
+        f"thresholds: gate {thresholds[0]:.2f}, domains {thresholds[1]:.2f}, supports {thresholds[-1]:.2f}; "
+        f"review margin {margin:.2f}"
     )
+    about |= {"precision": tried, "parity": asdict(parity)}
+    parts = replace(parts, thresholds=tuple(thresholds.tolist()), review_margin=margin)
+    write_bundle(
+        parts,
+        folder,
+        version=package_version("duibiao"),
+        training=about,
+        card=model_card(about, parts, taxonomy),
+        tokenizer=fit.backbone.tokenizer_json,
+    )
+    return parity
 
 
-def export_run(run: Path, folder: Path, *, quantise: bool, console: Console, texts: Path | None = None) -> Parity:
+def _graph_scores(parts: Parts, fit: Fit, texts: Sequence[str]) -> NDArray[np.float32]:
+    """What the exported graph says of texts, before thresholds are known."""
+    with tempfile.TemporaryDirectory() as scratch:
+        bundle = Path(scratch) / "bundle"
+        write_bundle(parts, bundle, version="draft", training={}, card="", tokenizer=fit.backbone.tokenizer_json)
+        return Tagger.load(bundle).output(texts).probabilities
+
+
+def export_run(
+    run: Path, folder: Path, *, console: Console, precision: Precision | None = None, texts: Path | None = None
+) -> Parity:
     """Export the best model of a finished run."""
     fit = restore(run, load_taxonomy(), texts=str(texts) if texts else None)
-    return export_fit(fit, folder, quantise=quantise, console=console)
+    return export_fit(fit, folder, precision=precision, console=console)
 
 
 def compare_with_baseline(bundle: Bundle, config: TrainConfig, taxonomy: Taxonomy) -> list[Evaluation]:
@@ -102,8 +138,8 @@ def train(config: TrainConfig, console: Console) -> Path:
     taxonomy = load_taxonomy()
     output = Path(config.output)
     fit = fine_tune(config, taxonomy, console)
-    parity = export_fit(fit, output / BUNDLE, quantise=True, console=console)
-    console.print(f"bundle: {output / BUNDLE}, {parity}", highlight=False)
+    export_fit(fit, output / BUNDLE, precision=None, console=console)
+    console.print(f"bundle: {output / BUNDLE}", highlight=False)
     evaluations = compare_with_baseline(Bundle.load(output / BUNDLE), config, taxonomy)
     remarks = [verdict(ours, theirs) for ours, theirs in zip(evaluations[::2], evaluations[1::2], strict=True)]
     print_summary(evaluations, console)
