@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from .errors import DuibiaoError, RecordError
-from .records import Proposal, digest, parse_proposal
+from .errors import RecordError
+from .records import Proposal, digest, scan_proposals
 from .taxonomy import LANGUAGES, Taxonomy
 
 SPLITS = ("train", "validation", "test")
@@ -26,24 +26,10 @@ MIN_UNALIGNED = 0.15
 
 
 def _read(path: Path, taxonomy: Taxonomy, findings: list[str]) -> list[Proposal]:
-    """All sound records of a file; each broken one becomes a finding. Labels-only records get their digest as text."""
-    found = []
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, ValueError) as error:
-        findings.append(f"{path}: cannot be read: {error}")
-        return []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            raw = json.loads(line)
-            if isinstance(raw, dict) and "text" not in raw and "sha256" in raw:
-                raw["text"] = f"sha256:{raw['sha256']}"
-            found.append(parse_proposal(raw, taxonomy))
-        except (DuibiaoError, ValueError) as error:
-            findings.append(f"{path}:{number}: {error}")
-    return found
+    """All sound records of a file, a digest standing for a text kept elsewhere; each broken one becomes a finding."""
+    found = list(scan_proposals(path, taxonomy, digests=True))
+    findings += [str(f) for f in found if isinstance(f, RecordError)]
+    return [f for f in found if isinstance(f, Proposal)]
 
 
 def read_splits(folder: Path, taxonomy: Taxonomy) -> tuple[dict[str, list[Proposal]], list[str]]:

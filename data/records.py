@@ -113,34 +113,45 @@ def load_texts(path: Path) -> dict[str, str]:
     return found
 
 
-def read_proposals(path: Path, taxonomy: Taxonomy, texts: Texts | None = None) -> Iterator[Proposal]:
-    """Yield the proposals of a JSON Lines file; errors name file, line and field.
+def scan_proposals(
+    path: Path, taxonomy: Taxonomy, texts: Texts | None = None, *, digests: bool = False
+) -> Iterator[Proposal | RecordError]:
+    """Yield the proposals of a JSON Lines file, and a :class:`RecordError` for each line that holds none.
 
     A record that has ``sha256`` in place of ``text`` is a label of a text kept elsewhere: it is joined with ``texts``,
-    and left out where they do not hold it.
+    and left out where they do not hold it; with ``digests`` the digest stands for the text.
     """
     try:
-        with path.open(encoding="utf-8-sig") as lines:
+        with path.open(encoding="utf-8-sig", newline="\n") as lines:
             for number, line in enumerate(lines, 1):
                 if not line.strip():
                     continue
                 try:
                     raw = json.loads(line)
                     if isinstance(raw, dict) and "text" not in raw and "sha256" in raw:
-                        if not isinstance(raw["sha256"], str):
+                        sha = raw["sha256"]
+                        if not isinstance(sha, str):
                             raise RecordError("field 'sha256' must be a string")
-                        if raw["sha256"] not in (texts or {}):
+                        if not digests and sha not in (texts or {}):
                             continue
-                        raw["text"] = (texts or {})[raw["sha256"]]
+                        raw["text"] = f"sha256:{sha}" if digests else (texts or {})[sha]
                     yield parse_proposal(raw, taxonomy)
                 except json.JSONDecodeError as error:
-                    raise RecordError(f"{path}:{number}: not JSON: {error.msg}") from error
+                    yield RecordError(f"{path}:{number}: not JSON: {error.msg}")
                 except (DuibiaoError, ValueError, RecursionError) as error:
-                    raise RecordError(f"{path}:{number}: {error}") from error
+                    yield RecordError(f"{path}:{number}: {error}")
     except OSError as error:
-        raise RecordError(f"{path}: {error.strerror}") from error
+        yield RecordError(f"{path}: {error.strerror}")
     except UnicodeDecodeError as error:
-        raise RecordError(f"{path}: not UTF-8 at byte {error.start}") from error
+        yield RecordError(f"{path}: not UTF-8 at byte {error.start}")
+
+
+def read_proposals(path: Path, taxonomy: Taxonomy, texts: Texts | None = None) -> Iterator[Proposal]:
+    """Yield the proposals of a JSON Lines file; see :func:`scan_proposals`. Raises on the first broken line."""
+    for found in scan_proposals(path, taxonomy, texts):
+        if isinstance(found, RecordError):
+            raise found
+        yield found
 
 
 def write_proposals(path: Path, proposals: Iterable[Proposal]) -> None:
