@@ -72,7 +72,7 @@ def test_language_follows_the_locale(source: Path):
         (("tag", "{source}", "-o", "{folder}/x.pdf"), "cannot write .pdf"),
         (("tag", "{source}", "-o", "{folder}/none/x.csv"), "cannot write there"),
         (("tag", "{source}", "-o", "{folder}/x.csv", "--text", "nope"), "no column 'nope'"),
-        (("tag", "{source}", "-o", "{folder}/x.csv", "--encoding", "utf-99"), "unknown encoding"),
+        (("tag", "{source}", "-o", "{folder}/x.csv", "--encoding", "utf-99"), "is no encoding of text"),
         (("tag", "{source}", "-o", "{folder}/x.csv", "--model", "{folder}"), "no model bundle"),
         (("evaluate", "{folder}/missing.jsonl"), "No such file"),
         (("data", "lint", "{folder}"), "no folder 'proposals'"),

@@ -137,11 +137,15 @@ def test_a_backbone_that_is_not_there(tmp_path: Path, monkeypatch):
         Backbone.load(str(tmp_path / "none"), 16)
 
 
-def test_the_verdict_says_when_the_baseline_wins():
-    def evaluation(value: float) -> Evaluation:
-        estimate = Estimate(value, value, value)
-        return Evaluation("m", "d", {"all": {g: {"micro_f1": estimate} for g in ("domains", "supports")}})
+def test_the_verdict_says_where_the_baseline_wins():
+    def evaluation(everywhere: float, zh: float) -> Evaluation:
+        def part(value: float) -> dict[str, object]:
+            return {g: {"micro_f1": Estimate(value, value, value)} for g in ("domains", "supports")}
 
-    assert "does NOT beat" in verdict(evaluation(0.5), evaluation(0.6))
-    assert "does NOT beat" in verdict(evaluation(0.5), evaluation(0.5))
-    assert "beats TF-IDF" in verdict(evaluation(0.6), evaluation(0.5))
+        return Evaluation("m", "d", {"all": part(everywhere), "zh": part(zh)})
+
+    assert "not on domains, supports, domains zh, supports zh (" in verdict(evaluation(0.5, 0.5), evaluation(0.6, 0.6))
+    assert "does NOT beat TF-IDF everywhere: not on domains zh, supports zh (" in verdict(
+        evaluation(0.7, 0.5), evaluation(0.6, 0.5)
+    )
+    assert "the model beats TF-IDF (" in verdict(evaluation(0.6, 0.6), evaluation(0.5, 0.5))

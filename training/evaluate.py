@@ -14,7 +14,7 @@ from rich.table import Table
 from duibiao.data.records import Proposal
 from duibiao.data.taxonomy import Language, Taxonomy
 from duibiao.tagger import Tagger
-from duibiao.training.metrics import Estimate, Predictions, measure_by_language
+from duibiao.training.metrics import Predictions, measure_by_language
 from duibiao.training.thresholds import decide, review_flags
 
 
@@ -134,16 +134,15 @@ def print_labels(evaluation: Evaluation, taxonomy: Taxonomy, language: Language,
     console.print(table)
 
 
-def main_measures(evaluation: Evaluation, part: str = "all") -> dict[str, Estimate]:
-    """Micro-F1 of domains and of supports."""
-    return {group: evaluation.measures[part][group]["micro_f1"] for group in ("domains", "supports")}
-
-
 def verdict(model: Evaluation, baseline: Evaluation) -> str:
-    """One honest line: whether the model beats the baseline on the same data, and where not."""
-    ours, theirs = main_measures(model), main_measures(baseline)
-    lost = [group for group in ours if ours[group].value <= theirs[group].value]
-    gaps = ", ".join(f"{group} {ours[group].value - theirs[group].value:+.3f}" for group in ours)
-    if lost:
-        return f"The model does NOT beat TF-IDF on {' and '.join(lost)} of {model.data} (micro-F1 difference: {gaps})."
-    return f"The model beats TF-IDF on {model.data} (micro-F1 difference: {gaps})."
+    """One honest line: whether the model beats the baseline on the same data in micro-F1, and where it does not."""
+    lost, gaps = [], []
+    for part in (p for p in ("all", "zh", "en") if p in model.measures):
+        for group in ("domains", "supports"):
+            gap = model.measures[part][group]["micro_f1"].value - baseline.measures[part][group]["micro_f1"].value
+            name = group if part == "all" else f"{group} {part}"
+            gaps.append(f"{name} {gap:+.3f}")
+            if gap <= 0:
+                lost.append(name)
+    said = f"does NOT beat TF-IDF everywhere: not on {', '.join(lost)}" if lost else "beats TF-IDF"
+    return f"On {model.data} the model {said} (micro-F1 difference: {', '.join(gaps)})."

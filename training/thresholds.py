@@ -31,8 +31,9 @@ def choose_thresholds(truth: Labels, scores: Matrix, taxonomy: Taxonomy) -> Matr
     """Thresholds ``[k]``: gate by accuracy, domains and supports by micro-F1 with the gate in force."""
     domains = slice(1, 1 + len(taxonomy.domains))
     supports = slice(domains.stop, None)
-    gate = max(_GRID, key=lambda t: (((scores[:, 0] >= t) == truth[:, 0]).mean(), -abs(t - 0.5)))
-    thresholds = np.full(scores.shape[1], gate, dtype=np.float32)
+    k = scores.shape[1]
+    thresholds = np.full(k, 0.5, dtype=np.float32)
+    thresholds[0] = _plateau([float(((scores[:, 0] >= t) == truth[:, 0]).mean()) for t in _GRID])
     for group in (domains, supports):
 
         def quality(t: float, group: slice = group) -> float:
@@ -40,10 +41,14 @@ def choose_thresholds(truth: Labels, scores: Matrix, taxonomy: Taxonomy) -> Matr
             tried[group] = t
             return float(f1_score(truth[:, group], decide(scores, tried)[:, group], average="micro", zero_division=0))
 
-        values = [quality(t) for t in _GRID]
-        near_best = [t for t, v in zip(_GRID, values, strict=True) if v >= max(values) - 0.003]
-        thresholds[group] = near_best[len(near_best) // 2]  # the middle of the plateau moves least on new data
+        thresholds[group] = _plateau([quality(t) for t in _GRID])
     return thresholds
+
+
+def _plateau(qualities: list[float]) -> float:
+    """Middle of the thresholds that are within 0.005 of the best: the one that moves least on new data."""
+    near_best = [t for t, q in zip(_GRID, qualities, strict=True) if q >= max(qualities) - 0.005]
+    return float(near_best[len(near_best) // 2])
 
 
 def review_flags(scores: Matrix, thresholds: Matrix, margin: float) -> Labels:
