@@ -67,10 +67,12 @@ def test_unreadable_text_gets_no_tags_and_is_reviewed(tagger: Tagger, text: str)
 
 
 def test_long_texts_are_read_to_the_end(tagger: Tagger):
-    filler = ROAD * 420
-    assert len(filler) > 15_000
-    plain, with_end = tagger.tag_batch([filler, filler + STEEL * 200])
-    assert with_end.scores["industrial_development"] > plain.scores["industrial_development"] + 0.2
+    """What stands behind the first ten windows still counts."""
+    head = ROAD * 110
+    assert len(head) > 4000
+    plain, with_end = tagger.tag_batch([head, head + STEEL * 300])
+    assert plain.domains == ()
+    assert with_end.domains == ("industrial_development",)
 
 
 def test_wrong_types_are_named(tagger: Tagger):

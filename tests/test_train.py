@@ -149,3 +149,9 @@ def test_the_verdict_says_where_the_baseline_wins():
         evaluation(0.7, 0.5), evaluation(0.6, 0.5)
     )
     assert "the model beats TF-IDF (" in verdict(evaluation(0.6, 0.6), evaluation(0.5, 0.5))
+
+
+def test_the_report_has_one_panel_a_file_and_measure(tiny_run: Path):
+    page = (tiny_run / "report.html").read_text(encoding="utf-8")
+    assert page.count("micro-F1 ·") == 4  # two measures, each as heading and as label of its plot
+    assert page.count("<circle") == 12  # model and baseline, all and two languages, two measures

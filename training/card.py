@@ -80,7 +80,7 @@ _OTHER_PROVENANCE = "What the backbone was made from, and its licence, is for it
 
 def model_card(about: dict[str, Any], parts: Parts, taxonomy: Taxonomy) -> str:
     """Markdown for ``MODEL_CARD.md``."""
-    left_out = ("train", "validation", "test", "texts", "output", "backbone")
+    left_out = ("train", "validation", "test", "backbone")
     config = {k: v for k, v in about["config"].items() if k not in left_out}
     parity = about["parity"]
     measured = (

@@ -28,20 +28,21 @@ def write_json(path: Path, evaluations: Sequence[Evaluation], remarks: Sequence[
 
 
 def _intervals(evaluations: Sequence[Evaluation]) -> list[dict[str, Any]]:
-    """Points with whiskers for the overview plot: one panel a measure, one row an evaluation and language."""
-    panels = []
-    for title, group, measure in (
-        ("Domains, micro-F1", "domains", "micro_f1"),
-        ("Support areas, micro-F1", "supports", "micro_f1"),
-    ):
-        rows = [
-            {"label": f"{e.name}, {part}", "part": part, "estimate": e.measures[part][group][measure]}
-            for e in evaluations
-            for part in _PARTS
-            if part in e.measures
-        ]
-        panels.append({"title": title, "rows": rows})
-    return panels
+    """Points with whiskers for the overview: one panel a file and measure, one row an evaluation and language."""
+    measures = (("Domains", "domains"), ("Support areas", "supports"))
+    return [
+        {
+            "title": f"{title}, micro-F1 · {data}",
+            "rows": [
+                {"label": f"{e.name}, {part}", "part": part, "estimate": e.measures[part][group]["micro_f1"]}
+                for e in evaluations
+                for part in _PARTS
+                if e.data == data and part in e.measures
+            ],
+        }
+        for data in dict.fromkeys(e.data for e in evaluations)
+        for title, group in measures
+    ]
 
 
 def write_html(path: Path, evaluations: Sequence[Evaluation], taxonomy: Taxonomy, remarks: Sequence[str] = ()) -> None:

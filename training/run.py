@@ -64,7 +64,7 @@ def export_fit(fit: Fit, folder: Path, *, precision: Precision | None, console: 
     texts, truth = [p.text for p in validation], truth_of(validation, taxonomy)
     reference = fit.scores(texts)
     about: dict[str, Any] = {
-        "config": config.to_dict(),
+        "config": {k: v for k, v in config.to_dict().items() if k not in ("output", "texts")},  # local paths
         "train": {"proposals": len(train), "sha256": data_digest(train)},
         "validation": {"proposals": len(validation), "sha256": data_digest(validation)},
     }
