@@ -73,7 +73,7 @@ def _spellings(piece: str) -> Iterable[str]:
     if not piece.isascii() or not piece.isalnum():
         yield piece
         return
-    for cased in {piece, piece.upper(), piece.capitalize()}:
+    for cased in dict.fromkeys((piece, piece.upper(), piece.capitalize())):  # in order, so that a file can be remade
         yield cased
         if len(piece) <= _WIDE_LENGTH:
             yield cased.translate(_TO_WIDE)
