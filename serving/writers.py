@@ -63,13 +63,12 @@ def lay_out(row: Row, width: int, added: Sequence[Any]) -> Cells:
 
 
 class _DelimitedWriter:
-    cell_limit = None
+    cell_limit: int | None = None
 
     def __init__(self, path: Path, *, raw: bool, delimiter: str) -> None:
         # The mark lets Excel see that the file is UTF-8; quotes keep a cell together where Excel splits at semicolons.
         self._file = path.open("w", encoding="utf-8" if raw else "utf-8-sig", newline="")
-        quoting = csv.QUOTE_MINIMAL if raw else csv.QUOTE_ALL
-        self._writer = csv.writer(self._file, delimiter=delimiter, quoting=quoting)
+        self._writer = csv.writer(self._file, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if raw else csv.QUOTE_ALL)
         self._raw, self._width = raw, 0
 
     def _write(self, cells: Sequence[Any]) -> None:
@@ -92,7 +91,7 @@ class _DelimitedWriter:
 
 
 class _ExcelWriter:
-    cell_limit = 32_767
+    cell_limit: int | None = 32_767
 
     def __init__(self, path: Path) -> None:
         import xlsxwriter
@@ -155,7 +154,7 @@ class _ExcelWriter:
 
 
 class _JsonLinesWriter:
-    cell_limit = None
+    cell_limit: int | None = None
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("w", encoding="utf-8", newline="\n")

@@ -68,8 +68,11 @@ def export_core(fit: Fit, precision: Precision) -> onnx.GraphProto:
             dynamo=False,
         )
         model = onnx.load(path)
-    change = {"int8": _multiply_in_8_bits, "weights8": _store_in_8_bits, "full": lambda m: m}[precision]
-    return change(model).graph
+    if precision == "int8":
+        model = _multiply_in_8_bits(model)
+    elif precision == "weights8":
+        model = _store_in_8_bits(model)
+    return model.graph
 
 
 def _multiply_in_8_bits(model: onnx.ModelProto) -> onnx.ModelProto:
