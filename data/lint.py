@@ -1,7 +1,8 @@
-"""The linter: what must hold of the labelled data, and counts of what is there.
+"""The linter: what must hold of the labelled data.
 
 Near-duplicates are pairs of texts whose character 4-gram counts (white space removed, lower case) have a cosine of 0.85
-or more; they fail within a split and across splits. Versions of one project share ``project`` and must share a split.
+or more; they fail across splits, and authored ones within a split too (sources of real texts repeat themselves).
+Versions of one project share ``project`` and must share a split.
 """
 
 from __future__ import annotations
@@ -10,37 +11,40 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from .errors import RecordError
-from .records import Proposal, digest, scan_proposals
+from .agreement import pair_up, read_pass
+from .errors import DuibiaoError, RecordError
+from .records import Proposal, Texts, digest, scan_proposals
+from .split import SPLITS
 from .taxonomy import LANGUAGES, Taxonomy
 
-SPLITS = ("train", "validation", "test")
-PROPOSALS, REAL, FROZEN, SECOND_PASS = "proposals", "real", "frozen.json", "second-pass.jsonl"
+PROPOSALS, REAL, FROZEN, MINIMA = "proposals", "real", "frozen.json", "minima.json"
+SECOND_PASS = "second-pass"
+"""Folder with the two passes over one sample, ``first.jsonl`` and ``second.jsonl``, and what was decided in the end."""
 NEAR_DUPLICATE = 0.85
-MIN_POSITIVES = 25
-"""Least positives of each label in each language, over all splits of the authored proposals."""
-MIN_UNALIGNED = 0.15
-"""Least share of authored proposals that are not about AI."""
 
 
-def _read(path: Path, taxonomy: Taxonomy, findings: list[str]) -> list[Proposal]:
-    """All sound records of a file, a digest standing for a text kept elsewhere; each broken one becomes a finding."""
-    found = list(scan_proposals(path, taxonomy, digests=True))
+def _read(path: Path, taxonomy: Taxonomy, findings: list[str], texts: Texts | None) -> list[Proposal]:
+    """All sound records of a file; each broken one becomes a finding."""
+    found = list(scan_proposals(path, taxonomy, texts, digests=True))
     findings += [str(f) for f in found if isinstance(f, RecordError)]
     return [f for f in found if isinstance(f, Proposal)]
 
 
-def read_splits(folder: Path, taxonomy: Taxonomy) -> tuple[dict[str, list[Proposal]], list[str]]:
-    """Records of every split file below ``folder`` as ``{"proposals/train": […], …}``, and what is broken in them."""
+def read_splits(
+    folder: Path, taxonomy: Taxonomy, texts: Texts | None = None
+) -> tuple[dict[str, list[Proposal]], list[str]]:
+    """Records of every split file below ``folder`` as ``{"proposals/train": […], …}``, and what is broken in them.
+
+    Where ``texts`` do not hold the text of a labels-only record, ``sha256:…`` stands for it.
+    """
     findings: list[str] = []
     splits = {}
     for part in (PROPOSALS, REAL):
         for split in SPLITS:
             path = folder / part / f"{split}.jsonl"
             if path.exists() or part == PROPOSALS:
-                splits[f"{part}/{split}"] = _read(path, taxonomy, findings)
+                splits[f"{part}/{split}"] = _read(path, taxonomy, findings, texts)
     return splits, findings
 
 
@@ -74,15 +78,31 @@ def _twins_that_differ(splits: dict[str, list[Proposal]]) -> Iterator[str]:
             yield f"project {project!r}: its versions have different labels"
 
 
-def _thin_labels(proposals: Sequence[Proposal], taxonomy: Taxonomy) -> Iterator[str]:
+def _too_few(folder: Path, proposals: Sequence[Proposal], taxonomy: Taxonomy) -> Iterator[str]:
+    """What ``minima.json`` asks for, if there is one: a set of one's own may be as small as it is."""
+    path = folder / MINIMA
+    if not path.exists():
+        return
+    minima: dict[str, int] = json.loads(path.read_text(encoding="utf-8"))
+    languages: dict[str, set[str]] = defaultdict(set)
+    for proposal in proposals:
+        languages[proposal.project].add(proposal.lang)
+    counts = {
+        "records": len(proposals),
+        "not aligned": sum(not p.aligned for p in proposals),
+        "projects in both languages": sum(len(found) == len(LANGUAGES) for found in languages.values()),
+    }
     for language in LANGUAGES:
-        counts = Counter(label for p in proposals if p.lang == language for label in p.labels)
+        counts[f"records in {language}"] = sum(p.lang == language for p in proposals)
+    for name, least in minima.items():
+        if name != "positives of each label in each language" and counts[name] < least:
+            yield f"{path.parent}: {counts[name]} {name}; {least} are wanted"
+    least = minima.get("positives of each label in each language", 0)
+    for language in LANGUAGES:
+        positives = Counter(label for p in proposals if p.lang == language for label in p.labels)
         for label in (*taxonomy.domain_ids, *taxonomy.support_ids):
-            if counts[label] < MIN_POSITIVES:
-                yield f"label {label!r} has {counts[label]} positives in {language!r}; {MIN_POSITIVES} are wanted"
-    share = sum(not p.aligned for p in proposals) / max(1, len(proposals))
-    if share < MIN_UNALIGNED:
-        yield f"{share:.1%} of the proposals are not aligned; at least {MIN_UNALIGNED:.0%} are wanted"
+            if positives[label] < least:
+                yield f"label {label!r} has {positives[label]} positives in {language!r}; {least} are wanted"
 
 
 def near_duplicates(
@@ -119,22 +139,44 @@ def _frozen(folder: Path) -> Iterator[str]:
                 yield f"{path} was changed after it was frozen (SHA-256 {actual[:12]}…, frozen as {expected[:12]}…)"
 
 
-def lint(folder: Path, taxonomy: Taxonomy) -> list[str]:
-    """Everything that is wrong with the data in ``folder``, one line each; empty if nothing is."""
+def _second_pass(folder: Path, splits: dict[str, list[Proposal]], taxonomy: Taxonomy) -> Iterator[str]:
+    """Both passes must label the same texts, and these must be in the data."""
+    passes = folder / SECOND_PASS
+    if not passes.is_dir():
+        return
+    known = {p.id for proposals in splits.values() for p in proposals}
+    try:
+        pairs = pair_up(passes / "first.jsonl", passes / "second.jsonl", taxonomy)
+        for name in ("first.jsonl", "second.jsonl"):
+            for i in read_pass(passes / name, taxonomy).keys() - {p.id for p, _ in pairs}:
+                yield f"{passes / name}: {i!r} is not in the other pass"
+        yield from (f"{passes}: {p.id!r} is in no split" for p, _ in pairs if p.id not in known)
+    except DuibiaoError as error:
+        yield str(error)
+
+
+def lint(folder: Path, taxonomy: Taxonomy, texts: Texts | None = None) -> list[str]:
+    """Everything that is wrong with the data in ``folder``, one line each; empty if nothing is.
+
+    Texts that are kept elsewhere are searched for near-duplicates only where ``texts`` are given.
+    """
     if not (folder / PROPOSALS).is_dir():
         raise RecordError(f"{folder}: no folder '{PROPOSALS}'")
-    splits, findings = read_splits(folder, taxonomy)
+    splits, findings = read_splits(folder, taxonomy, texts)
+    everything = [p for proposals in splits.values() for p in proposals]
     authored = [p for name, proposals in splits.items() if name.startswith(PROPOSALS) for p in proposals]
     home = {p.id: name for name, proposals in splits.items() for p in proposals}
     findings += _duplicate_ids(splits)
     findings += _crossing_projects(splits)
     findings += _twins_that_differ(splits)
-    findings += _thin_labels(authored, taxonomy)
+    findings += _too_few(folder / PROPOSALS, authored, taxonomy)
     findings += (
         f"near-duplicate ({value:.2f}): {a.id} in {home[a.id]} and {b.id} in {home[b.id]}"
-        for a, b, value in near_duplicates(authored)
+        for a, b, value in near_duplicates([p for p in everything if p.has_text])
+        if home[a.id] != home[b.id] or home[a.id].startswith(PROPOSALS)
     )
     findings += _frozen(folder)
+    findings += _second_pass(folder, splits, taxonomy)
     return findings
 
 
@@ -142,61 +184,3 @@ def freeze(folder: Path, names: Sequence[str] = ("test.jsonl",)) -> None:
     """Write the digests of the files that must not change any more."""
     digests = {name: digest((folder / name).read_text(encoding="utf-8")) for name in names}
     (folder / FROZEN).write_text(json.dumps(digests, indent=2) + "\n", encoding="utf-8")
-
-
-def statistics(folder: Path, taxonomy: Taxonomy) -> dict[str, dict[str, dict[str, Any]]]:
-    """Counts by table, column and row: records per split and language, positives per label, language and part."""
-    splits, _ = read_splits(folder, taxonomy)
-    columns: dict[str, dict[str, Any]] = {}
-    positives: dict[str, dict[str, Any]] = {}
-    for name, proposals in splits.items():
-        for language in LANGUAGES:
-            chosen = [p for p in proposals if p.lang == language]
-            if not chosen:
-                continue
-            lengths = sorted(len(p.text) for p in chosen)
-            columns[f"{name} {language}"] = {
-                "records": len(chosen),
-                "projects": len({p.project for p in chosen}),
-                "not aligned": sum(not p.aligned for p in chosen),
-                "with traps": sum(bool(p.traps) for p in chosen),
-                "median characters": lengths[len(lengths) // 2] if name.startswith(PROPOSALS) else "–",
-                "longest": lengths[-1] if name.startswith(PROPOSALS) else "–",
-            }
-            counts = Counter(label for p in chosen for label in p.labels)
-            part = positives.setdefault(
-                f"{name.split('/')[0]} {language}", dict.fromkeys((*taxonomy.domain_ids, *taxonomy.support_ids), 0)
-            )
-            for label, number in counts.items():
-                part[label] += number
-    return {"records": columns, "positives": positives}
-
-
-def agreement(folder: Path, taxonomy: Taxonomy) -> dict[str, dict[str, float]]:
-    """Agreement of ``second-pass.jsonl`` with the labels of record, for authored and for real texts.
-
-    For domains and supports: positive-specific agreement, ``2 a / (2 a + b + c)`` over all label decisions, where both
-    passes set ``a``, one alone ``b`` and ``c`` (Fleiss, 1975; it equals micro-F1). For the gate: share of equal ones.
-    """
-    splits, findings = read_splits(folder, taxonomy)
-    second = _read(folder / SECOND_PASS, taxonomy, findings)
-    if findings:
-        raise RecordError(findings[0])
-    first = {p.id: (p, name.split("/")[0]) for name, proposals in splits.items() for p in proposals}
-    result: dict[str, dict[str, float]] = {}
-    for part, name in ((PROPOSALS, "authored"), (REAL, "real")):
-        pairs = [(first[p.id][0], p) for p in second if p.id in first and first[p.id][1] == part]
-        if pairs:
-            result[name] = {
-                "records": len(pairs),
-                "gate": sum(a.aligned == b.aligned for a, b in pairs) / len(pairs),
-                "domains": _positive_agreement([(set(a.domains), set(b.domains)) for a, b in pairs]),
-                "supports": _positive_agreement([(set(a.supports), set(b.supports)) for a, b in pairs]),
-            }
-    return result
-
-
-def _positive_agreement(pairs: Sequence[tuple[set[str], set[str]]]) -> float:
-    both = sum(len(a & b) for a, b in pairs)
-    either = sum(len(a) + len(b) for a, b in pairs)
-    return 2 * both / either if either else 1.0

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import io
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from .errors import DuibiaoError, RecordError
+from .errors import DuibiaoError, MissingExtraError, RecordError
 from .taxonomy import LANGUAGES, Language, Taxonomy
 
 REQUIRED = ("id", "project", "lang", "text", "aligned", "domains", "supports")
+OPTIONAL = ("style", "traps", "note", "source", "annotator")
+
+_ELSEWHERE = "sha256:"
+_SHA256 = re.compile(r'"sha256": ?"([0-9a-f]{64})"')
 
 Texts = Mapping[str, str]
 """SHA-256 of a text → the text, for records that are kept as labels only."""
@@ -37,17 +45,32 @@ class Proposal:
     traps: tuple[str, ...] = ()
     note: str = ""
     source: str = ""
+    annotator: str = ""
 
     @property
     def labels(self) -> tuple[str, ...]:
         """Domains, then supports."""
         return (*self.domains, *self.supports)
 
-    def to_json(self) -> dict[str, Any]:
-        """The record as written to JSON Lines; empty optional fields are left out."""
+    @property
+    def has_text(self) -> bool:
+        """Whether the text is here, not just its digest; see :func:`scan_proposals`."""
+        return not self.text.startswith(_ELSEWHERE)
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the text, wherever it is kept."""
+        return digest(self.text) if self.has_text else self.text.removeprefix(_ELSEWHERE)
+
+    def to_json(self, *, labels_only: bool = False) -> dict[str, Any]:
+        """The record as written to JSON Lines; empty optional fields are left out.
+
+        With ``labels_only``, or where the text is kept elsewhere, its SHA-256 stands for it.
+        """
         required = {name: getattr(self, name) for name in REQUIRED}
-        optional = {name: value for name in ("style", "traps", "note", "source") if (value := getattr(self, name))}
-        return required | optional
+        if labels_only or not self.has_text:
+            required = {k if k != "text" else "sha256": v if k != "text" else self.sha256 for k, v in required.items()}
+        return required | {name: value for name in OPTIONAL if (value := getattr(self, name))}
 
 
 def digest(text: str) -> str:
@@ -92,24 +115,56 @@ def parse_proposal(raw: Any, taxonomy: Taxonomy) -> Proposal:
         raise RecordError("field 'aligned' is false but the record has labels")
     if both := set(traps) & {*domains, *supports}:
         raise RecordError(f"field 'traps' names {min(both)!r}, which the record is labelled with")
-    extra = {name: raw[name] for name in ("style", "note", "source") if isinstance(raw.get(name), str)}
+    extra = {name: raw[name] for name in OPTIONAL if isinstance(raw.get(name), str)}
     return Proposal(
         raw["id"], raw["project"], raw["lang"], raw["text"], raw["aligned"], domains, supports, traps=traps, **extra
     )
 
 
-def load_texts(path: Path) -> dict[str, str]:
-    """Texts of the JSON Lines files at ``path`` (a file or a folder), by SHA-256."""
-    found: dict[str, str] = {}
-    for file in sorted(path.glob("*.jsonl")) if path.is_dir() else [path]:
+def open_lines(path: Path) -> IO[str]:
+    """Open JSON Lines, plain or compressed (.gz, .zst)."""
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8")
+    if path.suffix == ".zst":
         try:
-            with file.open(encoding="utf-8-sig") as lines:
+            import zstandard
+        except ImportError:
+            raise MissingExtraError("pretrain", "zstandard") from None
+        return io.TextIOWrapper(
+            zstandard.ZstdDecompressor(max_window_size=2**27).stream_reader(path.open("rb")), "utf-8"
+        )
+    return path.open(encoding="utf-8-sig")
+
+
+def load_texts(path: Path, wanted: Collection[str] | None = None) -> dict[str, str]:
+    """Texts of the JSON Lines files at ``path``, by SHA-256; only ``wanted`` ones, if given.
+
+    ``path`` is a file or a folder, which is searched with the folders in it; files may be compressed (.gz, .zst).
+    """
+    found: dict[str, str] = {}
+    files = (
+        sorted(f for f in path.rglob("*.jsonl*") if f.suffix in (".jsonl", ".gz", ".zst")) if path.is_dir() else [path]
+    )
+    for file in files:
+        try:
+            with open_lines(file) as lines:
                 for line in lines:
                     text = json.loads(line).get("text") if line.strip() else None
                     if isinstance(text, str):
-                        found[digest(text)] = text
+                        sha = digest(text)
+                        if wanted is None or sha in wanted:
+                            found[sha] = text
         except (OSError, ValueError, AttributeError, RecursionError) as error:
             raise RecordError(f"{file}: texts cannot be read: {error}") from error
+    return found
+
+
+def wanted_texts(files: Iterable[Path]) -> set[str]:
+    """SHA-256 of the texts that labels-only records of ``files`` stand for; broken lines are left to the reader."""
+    found: set[str] = set()
+    for file in files:
+        with suppress(OSError, UnicodeDecodeError), file.open(encoding="utf-8-sig") as lines:
+            found.update(sha for line in lines for sha in _SHA256.findall(line))
     return found
 
 
@@ -119,7 +174,7 @@ def scan_proposals(
     """Yield the proposals of a JSON Lines file, and a :class:`RecordError` for each line that holds none.
 
     A record that has ``sha256`` in place of ``text`` is a label of a text kept elsewhere: it is joined with ``texts``,
-    and left out where they do not hold it; with ``digests`` the digest stands for the text.
+    and left out where they do not hold it; with ``digests`` it stays, and ``sha256:…`` stands for the text.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="\n") as lines:
@@ -134,7 +189,7 @@ def scan_proposals(
                             raise RecordError("field 'sha256' must be a string")
                         if not digests and sha not in (texts or {}):
                             continue
-                        raw["text"] = f"sha256:{sha}" if digests else (texts or {})[sha]
+                        raw["text"] = (texts or {}).get(sha, _ELSEWHERE + sha)
                     yield parse_proposal(raw, taxonomy)
                 except json.JSONDecodeError as error:
                     yield RecordError(f"{path}:{number}: not JSON: {error.msg}")
@@ -154,8 +209,8 @@ def read_proposals(path: Path, taxonomy: Taxonomy, texts: Texts | None = None) -
         yield found
 
 
-def write_proposals(path: Path, proposals: Iterable[Proposal]) -> None:
-    """Write JSON Lines, one proposal a line."""
+def write_proposals(path: Path, proposals: Iterable[Proposal], *, labels_only: bool = False) -> None:
+    """Write JSON Lines, one proposal a line; see :meth:`Proposal.to_json`."""
     with path.open("w", encoding="utf-8", newline="\n") as out:
         for proposal in proposals:
-            out.write(json.dumps(proposal.to_json(), ensure_ascii=False) + "\n")
+            out.write(json.dumps(proposal.to_json(labels_only=labels_only), ensure_ascii=False) + "\n")

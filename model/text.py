@@ -19,6 +19,7 @@ from functools import cached_property
 from pathlib import Path
 
 from duibiao.data.errors import BundleError
+from duibiao.data.taxonomy import Language
 
 # Code points that separate pieces and carry none: ASCII controls and space, decoration that tables and lists
 # bring along, Unicode spaces, zero-width and direction marks, box drawing, variation selectors, the BOM.
@@ -57,6 +58,13 @@ def clean(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
+
+
+def language_of(text: str) -> Language:
+    """``zh`` if at least a third of the letters are Chinese characters, else ``en``."""
+    letters = [c for c in text if c.isalpha()]
+    han = sum("\u3400" <= c <= "\u9fff" or "\U00020000" <= c <= "\U0003ffff" for c in letters)
+    return "zh" if letters and 3 * han >= len(letters) else "en"
 
 
 def window_bounds(length: int, window: int) -> list[tuple[int, int]]:

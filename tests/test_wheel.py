@@ -36,6 +36,7 @@ def test_wheel_has_every_file_under_one_package(tmp_path: Path):
     expected = {
         "duibiao/py.typed",
         "duibiao/data/taxonomy.json",
+        "duibiao/data/report.html.j2",
         "duibiao/training/default.toml",
         "duibiao/training/report.html.j2",
     }

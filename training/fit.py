@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from transformers import get_linear_schedule_with_warmup
 
 from duibiao.data.errors import ConfigError
-from duibiao.data.records import Proposal, load_texts, read_proposals
+from duibiao.data.records import Proposal, load_texts, read_proposals, wanted_texts
 from duibiao.data.taxonomy import Taxonomy
 from duibiao.network import Backbone, Batch, ProposalClassifier
 from duibiao.text import SPECIAL, UNKNOWN_ID
@@ -31,8 +31,9 @@ Ids = Sequence[int]
 
 def load_split(config: TrainConfig, paths: Sequence[str], taxonomy: Taxonomy) -> list[Proposal]:
     """All proposals of the files; labels-only records are joined with ``config.texts``, or left out without it."""
-    texts = load_texts(Path(config.texts)) if config.texts else None
-    return [p for path in paths for p in read_proposals(Path(path), taxonomy, texts)]
+    files = [Path(path) for path in paths]
+    texts = load_texts(Path(config.texts), wanted_texts(files)) if config.texts else None
+    return [p for file in files for p in read_proposals(file, taxonomy, texts)]
 
 
 def truth_of(proposals: Sequence[Proposal], taxonomy: Taxonomy) -> NDArray[np.bool_]:

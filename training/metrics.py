@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,23 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, f1_score, precision_recall_fscore_support
 
+from duibiao.data.bootstrap import Estimate, Weights, estimate, resample
 from duibiao.data.taxonomy import LANGUAGES, Taxonomy
 
 Labels = NDArray[np.bool_]
 Matrix = NDArray[np.float32]
-Weights = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A value and its 95 % bootstrap interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
 @dataclass(frozen=True)
@@ -52,19 +40,6 @@ class Predictions:
 def f1_from_counts(tp: Weights, fp: Weights, fn: Weights) -> Weights:
     """F1, 0 where nothing is true and nothing predicted."""
     return np.divide(2 * tp, 2 * tp + fp + fn, out=np.zeros_like(tp), where=(2 * tp + fp + fn) > 0)
-
-
-def resample(projects: Sequence[str], draws: int, seed: int) -> Weights:
-    """How often each row is in each bootstrap draw of whole projects, ``[draws, n]``."""
-    names, index = np.unique(np.array(projects, dtype=object).astype(str), return_inverse=True)
-    rng = np.random.default_rng(seed)
-    counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
-    return counts[:, index].astype(np.float64)
-
-
-def _interval(value: float, samples: Weights) -> Estimate:
-    low, high = np.nanpercentile(samples, [2.5, 97.5])
-    return Estimate(float(value), float(low), float(high))
 
 
 def _macro_ap(truth: Labels, scores: Matrix, weight: Weights | None = None) -> float:
@@ -95,11 +70,11 @@ def measure_group(p: Predictions, columns: slice, draws: int, seed: int) -> dict
     few = weights[: max(1, draws // 5)]  # average precision has to be sorted anew for each draw
 
     def ap(of: Callable[..., float]) -> Estimate:
-        return _interval(of(truth, scores), np.array([of(truth, scores, w) for w in few]))
+        return estimate(of(truth, scores), np.array([of(truth, scores, w) for w in few]))
 
     return {
-        "micro_f1": _interval(f1_score(truth, decided, average="micro", zero_division=0), micro),
-        "macro_f1": _interval(
+        "micro_f1": estimate(f1_score(truth, decided, average="micro", zero_division=0), micro),
+        "macro_f1": estimate(
             f1_score(truth[:, present], decided[:, present], average="macro", zero_division=0)
             if present.any()
             else np.nan,
@@ -137,7 +112,7 @@ def measure(p: Predictions, taxonomy: Taxonomy, draws: int = 1000, seed: int = 0
     return {
         "proposals": len(p.projects),
         "projects": len(set(p.projects)),
-        "gate_accuracy": _interval(right.mean(), weights @ right / weights.sum(1)),
+        "gate_accuracy": estimate(right.mean(), weights @ right / weights.sum(1)),
         "domains": measure_group(p, domains, draws, seed),
         "supports": measure_group(p, slice(domains.stop, None), draws, seed),
         "review": {

@@ -1,0 +1,39 @@
+"""Bootstrap intervals over projects: versions of one project stand or fall together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Weights = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value and its 95 % bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+def resample(projects: Sequence[str], draws: int, seed: int) -> Weights:
+    """How often each row is in each bootstrap draw of whole projects, ``[draws, n]``."""
+    names, index = np.unique(np.array(projects, dtype=object).astype(str), return_inverse=True)
+    rng = np.random.default_rng(seed)
+    counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
+    return counts[:, index].astype(np.float64)
+
+
+def estimate(value: float, samples: Weights) -> Estimate:
+    """The value with the 2.5th and 97.5th percentile of its bootstrap samples; NaN samples are left out."""
+    if np.isnan(samples).all():
+        return Estimate(float(value), float("nan"), float("nan"))
+    low, high = np.nanpercentile(samples, [2.5, 97.5])
+    return Estimate(float(value), float(low), float(high))

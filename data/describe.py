@@ -1,0 +1,109 @@
+"""Counts of what is in the data, for reading and for plots."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from .lint import PROPOSALS, read_splits
+from .records import Proposal
+from .taxonomy import LANGUAGES, Taxonomy
+
+LENGTHS = (50, 100, 200, 400, 800, 1600, 3200)
+"""Upper bounds of the length classes, in characters; the last class is open."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """Tables as ``{column: {row: value}}``."""
+
+    records: dict[str, dict[str, Any]]
+    """Counts of each split and language."""
+    positives: dict[str, dict[str, int]]
+    """Positives of each label, by part and language."""
+    traps: dict[str, dict[str, int]]
+    """Texts that mention a label without serving it, by part and language."""
+    together: dict[str, dict[str, int]]
+    """Texts that have both labels; a label with itself counts its positives."""
+    lengths: dict[str, dict[str, int]]
+    """Texts of each length class, by part and language; only texts that are here."""
+    styles: dict[str, dict[str, int]]
+    """Texts of each style, by part and language."""
+    totals: dict[str, int]
+    """Records, projects, projects in both languages, records that are not aligned; authored and real."""
+
+
+def _row(chosen: Sequence[Proposal]) -> dict[str, Any]:
+    lengths = sorted(len(p.text) for p in chosen if p.has_text)
+    return {
+        "records": len(chosen),
+        "projects": len({p.project for p in chosen}),
+        "not aligned": sum(not p.aligned for p in chosen),
+        "traps": sum(bool(p.traps) for p in chosen),
+        "labels each": round(sum(len(p.labels) for p in chosen) / len(chosen), 2),
+        "median length": int(statistics.median(lengths)) if lengths else "–",
+        "longest": lengths[-1] if lengths else "–",
+    }
+
+
+def _length_class(length: int) -> str:
+    below = next((bound for bound in LENGTHS if length < bound), None)
+    return f"< {below:,}" if below else f"≥ {LENGTHS[-1]:,}"
+
+
+def _totals(part: str, chosen: Sequence[Proposal]) -> dict[str, int]:
+    languages: dict[str, set[str]] = {}
+    for proposal in chosen:
+        languages.setdefault(proposal.project, set()).add(proposal.lang)
+    return {
+        f"{part}: records": len(chosen),
+        f"{part}: projects or sources": len(languages),
+        f"{part}: not aligned": sum(not p.aligned for p in chosen),
+    } | (
+        {f"{part}: projects in both languages": sum(len(x) == 2 for x in languages.values())}
+        if part == PROPOSALS
+        else {}
+    )
+
+
+def describe(folder: Path, taxonomy: Taxonomy) -> Description:
+    """Describe the splits in ``folder``; broken records are left to the linter."""
+    splits, _ = read_splits(folder, taxonomy)
+    ids = (*taxonomy.domain_ids, *taxonomy.support_ids)
+    together = {a: dict.fromkeys(ids, 0) for a in ids}
+    found = Description({}, {}, {}, together, {}, {}, {})
+    parts: dict[str, list[Proposal]] = {}
+    for name, proposals in splits.items():
+        parts.setdefault(name.split("/")[0], []).extend(proposals)
+        for language in LANGUAGES:
+            if chosen := [p for p in proposals if p.lang == language]:
+                found.records[f"{name} {language}"] = _row(chosen)
+    for part, proposals in parts.items():
+        found.totals.update(_totals(part, proposals))
+        for proposal in proposals:
+            for label in proposal.labels:
+                together[label][label] += 1
+            for a, b in combinations(proposal.labels, 2):
+                together[a][b] += 1
+                together[b][a] += 1
+        for language in LANGUAGES:
+            if not (chosen := [p for p in proposals if p.lang == language]):
+                continue
+            column = f"{part} {language}"
+            counts = Counter(label for p in chosen for label in p.labels)
+            found.positives[column] = {i: counts[i] for i in ids}
+            if part == PROPOSALS:
+                mentioned = Counter(label for p in chosen for label in p.traps)
+                found.traps[column] = {i: mentioned[i] for i in ids}
+                lengths = Counter(_length_class(len(p.text)) for p in chosen)
+                found.lengths[column] = {c: lengths[c] for c in map(_length_class, (*(b - 1 for b in LENGTHS), 10**9))}
+                found.styles[column] = dict(Counter(p.style or "–" for p in chosen).most_common())
+    styles = sorted({style for column in found.styles.values() for style in column})
+    for column, counted in found.styles.items():
+        found.styles[column] = {style: counted.get(style, 0) for style in styles}
+    return found
