@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
 from .lint import PROPOSALS, read_splits
 from .records import Proposal
+from .review import FILE as REVIEWS
+from .review import count, read_reviews
 from .taxonomy import LANGUAGES, Taxonomy
 
 LENGTHS = (50, 100, 200, 400, 800, 1600, 3200)
@@ -71,39 +73,45 @@ def _totals(part: str, chosen: Sequence[Proposal]) -> dict[str, int]:
     )
 
 
+def _together(proposals: Iterable[Proposal], ids: Sequence[str]) -> dict[str, dict[str, int]]:
+    together = {a: dict.fromkeys(ids, 0) for a in ids}
+    for proposal in proposals:
+        for a, b in product(proposal.labels, repeat=2):
+            together[a][b] += 1
+    return together
+
+
+def _styles(parts: dict[str, Counter[str]]) -> dict[str, dict[str, int]]:
+    names = sorted({name for counted in parts.values() for name in counted})
+    return {column: {name: counted[name] for name in names} for column, counted in parts.items()}
+
+
 def describe(folder: Path, taxonomy: Taxonomy) -> Description:
     """Describe the splits in ``folder``; broken records are left to the linter."""
     splits, _ = read_splits(folder, taxonomy)
     ids = (*taxonomy.domain_ids, *taxonomy.support_ids)
-    together = {a: dict.fromkeys(ids, 0) for a in ids}
-    found = Description({}, {}, {}, together, {}, {}, {})
+    found = Description({}, {}, {}, _together(chain(*splits.values()), ids), {}, {}, {})
     parts: dict[str, list[Proposal]] = {}
+    styles: dict[str, Counter[str]] = {}
     for name, proposals in splits.items():
         parts.setdefault(name.split("/")[0], []).extend(proposals)
         for language in LANGUAGES:
             if chosen := [p for p in proposals if p.lang == language]:
                 found.records[f"{name} {language}"] = _row(chosen)
+    for (part, proposals), language in product(parts.items(), LANGUAGES):
+        chosen = [p for p in proposals if p.lang == language]
+        column = f"{part} {language}"
+        counts = Counter(label for p in chosen for label in p.labels)
+        found.positives[column] = {i: counts[i] for i in ids}
+        if part == PROPOSALS:
+            mentioned = Counter(label for p in chosen for label in p.traps)
+            found.traps[column] = {i: mentioned[i] for i in ids}
+            lengths = Counter(_length_class(len(p.text)) for p in chosen)
+            found.lengths[column] = {c: lengths[c] for c in map(_length_class, (*(b - 1 for b in LENGTHS), 10**9))}
+            styles[column] = Counter(p.style or "–" for p in chosen)
+    found.styles.update(_styles(styles))
     for part, proposals in parts.items():
         found.totals.update(_totals(part, proposals))
-        for proposal in proposals:
-            for label in proposal.labels:
-                together[label][label] += 1
-            for a, b in combinations(proposal.labels, 2):
-                together[a][b] += 1
-                together[b][a] += 1
-        for language in LANGUAGES:
-            if not (chosen := [p for p in proposals if p.lang == language]):
-                continue
-            column = f"{part} {language}"
-            counts = Counter(label for p in chosen for label in p.labels)
-            found.positives[column] = {i: counts[i] for i in ids}
-            if part == PROPOSALS:
-                mentioned = Counter(label for p in chosen for label in p.traps)
-                found.traps[column] = {i: mentioned[i] for i in ids}
-                lengths = Counter(_length_class(len(p.text)) for p in chosen)
-                found.lengths[column] = {c: lengths[c] for c in map(_length_class, (*(b - 1 for b in LENGTHS), 10**9))}
-                found.styles[column] = dict(Counter(p.style or "–" for p in chosen).most_common())
-    styles = sorted({style for column in found.styles.values() for style in column})
-    for column, counted in found.styles.items():
-        found.styles[column] = {style: counted.get(style, 0) for style in styles}
+    if (folder / REVIEWS).exists():
+        found.totals.update(count(read_reviews(folder / REVIEWS, taxonomy), (p.id for p in parts[PROPOSALS])))
     return found

@@ -15,6 +15,8 @@ from pathlib import Path
 from .agreement import pair_up, read_pass
 from .errors import DuibiaoError, RecordError
 from .records import Proposal, Texts, digest, scan_proposals
+from .review import FILE as REVIEWS
+from .review import read_reviews, unheeded
 from .split import SPLITS
 from .taxonomy import LANGUAGES, Taxonomy
 
@@ -155,6 +157,14 @@ def _second_pass(folder: Path, splits: dict[str, list[Proposal]], taxonomy: Taxo
         yield str(error)
 
 
+def _reviews(folder: Path, proposals: Sequence[Proposal], taxonomy: Taxonomy) -> Iterator[str]:
+    if (folder / REVIEWS).exists():
+        try:
+            yield from unheeded(read_reviews(folder / REVIEWS, taxonomy), proposals, taxonomy)
+        except DuibiaoError as error:
+            yield str(error)
+
+
 def lint(folder: Path, taxonomy: Taxonomy, texts: Texts | None = None) -> list[str]:
     """Everything that is wrong with the data in ``folder``, one line each; empty if nothing is.
 
@@ -177,6 +187,7 @@ def lint(folder: Path, taxonomy: Taxonomy, texts: Texts | None = None) -> list[s
     )
     findings += _frozen(folder)
     findings += _second_pass(folder, splits, taxonomy)
+    findings += _reviews(folder, everything, taxonomy)
     return findings
 
 

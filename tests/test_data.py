@@ -151,6 +151,15 @@ def _change_real_test(folder: Path) -> None:
     _save(path, _records(path)[1:])
 
 
+def _review(**changes: object) -> Callable[[Path], None]:
+    def plant(folder: Path) -> None:
+        record = next(r for r in _records(folder / "proposals/train.jsonl") if not r["aligned"])
+        verdict = {"id": record["id"], "label": "talent", "labelled": False, "verdict": "right"}
+        _save(folder / "label-errors.jsonl", [{**verdict, "reason": "", "reviewer": "x", **changes}])
+
+    return plant
+
+
 def _cut_a_line(folder: Path) -> None:
     path = folder / "proposals/train.jsonl"
     path.write_text(path.read_text(encoding="utf-8")[:-30], encoding="utf-8")
@@ -177,6 +186,9 @@ def _cut_a_line(folder: Path) -> None:
         (_drop_from_a_pass, "is not in the other pass"),
         (_pass_over_a_stranger, "'stranger' is in no split"),
         (_leak_a_real_text, "near-duplicate .* in (proposals/test|real/train) and .* in (proposals/test|real/train)"),
+        (_review(verdict="wrong"), "was found wrong on 'talent'; the record says otherwise"),
+        (_review(id="stranger"), "label-errors.jsonl: 'stranger' is in no split"),
+        (_review(label="nonsense"), r"label-errors\.jsonl:1: unknown label 'nonsense'"),
         (_change_real_test, "changed after it was frozen"),
     ],
 )
