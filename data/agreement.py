@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from .bootstrap import Estimate, Weights, estimate, resample
 from .errors import RecordError
-from .records import Proposal, scan_proposals
+from .records import Proposal, scan_proposals, sound
 from .taxonomy import LANGUAGES, Taxonomy
 
 Pair = tuple[Proposal, Proposal]
@@ -24,7 +23,8 @@ class Agreement:
 
     ``positive``: positive-specific agreement ``2a / (2a + b + c)``, where both passes set the label on ``a`` texts and
     one alone on ``b`` and ``c`` (Fleiss, *Statistical Methods for Rates and Proportions*, 1981); NaN if neither does.
-    ``alpha``: Krippendorff's alpha for nominal data (*Content Analysis*, 2004, ch. 11): 1 is perfect, 0 is chance.
+    ``alpha``: Krippendorff's alpha for nominal data (*Content Analysis*, 2004, ch. 11): 1 is perfect, 0 is chance;
+    NaN if a label is on no text or on all.
     """
 
     name: str
@@ -38,9 +38,7 @@ class Agreement:
 def read_pass(path: Path, taxonomy: Taxonomy) -> dict[str, Proposal]:
     """Labels of one pass by id; texts are not needed. Raises :class:`RecordError` on the first broken line."""
     found: dict[str, Proposal] = {}
-    for proposal in scan_proposals(path, taxonomy, digests=True):
-        if isinstance(proposal, RecordError):
-            raise proposal
+    for proposal in sound(scan_proposals(path, taxonomy, digests=True)):
         if proposal.id in found:
             raise RecordError(f"{path}: id {proposal.id!r} occurs twice")
         found[proposal.id] = proposal
@@ -74,8 +72,8 @@ def _measure(name: str, one: NDArray[np.bool_], two: NDArray[np.bool_], weights:
         a, d, values = w @ both, w @ differ, 2 * k * w.sum(-1)
         ones = 2 * a + d
         chance = ones * (values - ones)
-        share = np.divide(d, chance, out=np.zeros(d.shape), where=chance > 0)
-        result: Weights = np.where(chance > 0, 1 - (values - 1) * share, 1.0)
+        share = np.divide(d, chance, out=np.full(d.shape, np.nan), where=chance > 0)
+        result: Weights = 1 - (values - 1) * share
         return result
 
     whole = np.ones((1, len(one)))
@@ -103,28 +101,20 @@ def agreement(pairs: Sequence[Pair], taxonomy: Taxonomy, *, draws: int = 1000, s
 
 
 def by_part(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
-    """All pairs, those of each language, and those of authored and of real texts (which name a source)."""
+    """All pairs, those of each language, and those without and with a source: authored and real texts."""
     parts = {"all": list(pairs)}
     parts |= {language: [p for p in pairs if p[0].lang == language] for language in LANGUAGES}
     parts |= {
-        "authored": [p for p in pairs if not p[0].source],
-        "real": [p for p in pairs if p[0].source],
+        "without a source (authored)": [p for p in pairs if not p[0].source],
+        "with a source (real)": [p for p in pairs if p[0].source],
     }
     return {name: found for name, found in parts.items() if found}
 
 
-def disagreements(pairs: Sequence[Pair], taxonomy: Taxonomy) -> Iterator[tuple[Proposal, str, bool, bool]]:
-    """Each decision on which the passes differ: the first record, the label, and what each pass said."""
-    for one, two in pairs:
-        rows = (taxonomy.encode(p.aligned, p.domains, p.supports) for p in (one, two))
+def disagreements(pairs: Sequence[Pair], taxonomy: Taxonomy) -> Iterator[tuple[Pair, str, bool, bool]]:
+    """Each decision on which the passes differ: both records, the label, and what each pass said."""
+    for pair in pairs:
+        rows = (taxonomy.encode(p.aligned, p.domains, p.supports) for p in pair)
         for label, a, b in zip(taxonomy.label_ids, *rows, strict=True):
             if a != b:
-                yield one, label, bool(a), bool(b)
-
-
-def write_disagreements(path: Path, found: Iterable[tuple[Proposal, str, bool, bool]]) -> None:
-    """A table for whoever decides, UTF-8 with a mark so that Excel reads it; the last columns are to be filled in."""
-    with path.open("w", encoding="utf-8-sig", newline="") as out:
-        rows = csv.writer(out)
-        rows.writerow(["id", "label", "first", "second", "note", "verdict", "reason"])
-        rows.writerows([p.id, label, int(a), int(b), p.note, "", ""] for p, label, a, b in found)
+                yield pair, label, bool(a), bool(b)

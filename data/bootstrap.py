@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ class Estimate:
     high: float
 
     def __str__(self) -> str:
+        if self.value != self.value:  # NaN
+            return "–"
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
@@ -37,3 +40,14 @@ def estimate(value: float, samples: Weights) -> Estimate:
         return Estimate(float(value), float("nan"), float("nan"))
     low, high = np.nanpercentile(samples, [2.5, 97.5])
     return Estimate(float(value), float(low), float(high))
+
+
+def without_nan(value: Any) -> Any:
+    """Estimates → dictionaries, NaN → null, all the way down: what JSON can hold."""
+    if isinstance(value, Estimate):
+        return without_nan(asdict(value))
+    if isinstance(value, dict):
+        return {k: without_nan(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [without_nan(v) for v in value]
+    return None if isinstance(value, float) and np.isnan(value) else value

@@ -10,6 +10,7 @@ from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
+from .errors import RecordError
 from .lint import PROPOSALS, read_splits
 from .records import Proposal
 from .review import FILE as REVIEWS
@@ -88,6 +89,8 @@ def _styles(parts: dict[str, Counter[str]]) -> dict[str, dict[str, int]]:
 
 def describe(folder: Path, taxonomy: Taxonomy) -> Description:
     """Describe the splits in ``folder``; broken records are left to the linter."""
+    if not (folder / PROPOSALS).is_dir():
+        raise RecordError(f"{folder}: no folder '{PROPOSALS}'")
     splits, _ = read_splits(folder, taxonomy)
     ids = (*taxonomy.domain_ids, *taxonomy.support_ids)
     found = Description({}, {}, {}, _together(chain(*splits.values()), ids), {}, {}, {})
@@ -106,7 +109,7 @@ def describe(folder: Path, taxonomy: Taxonomy) -> Description:
         if part == PROPOSALS:
             mentioned = Counter(label for p in chosen for label in p.traps)
             found.traps[column] = {i: mentioned[i] for i in ids}
-            lengths = Counter(_length_class(len(p.text)) for p in chosen)
+            lengths = Counter(_length_class(len(p.text)) for p in chosen if p.has_text)
             found.lengths[column] = {c: lengths[c] for c in map(_length_class, (*(b - 1 for b in LENGTHS), 10**9))}
             styles[column] = Counter(p.style or "–" for p in chosen)
     found.styles.update(_styles(styles))

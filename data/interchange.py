@@ -15,17 +15,18 @@ from typing import Any, Literal
 from xml.sax.saxutils import quoteattr
 
 from .errors import RecordError
-from .records import Proposal, parse_proposal
+from .records import Proposal, digest, parse_proposal
 from .taxonomy import LANGUAGES, Language, Taxonomy
 
 Format = Literal["label-studio", "doccano", "workbook"]
 FORMATS: tuple[Format, ...] = ("label-studio", "doccano", "workbook")
 CODERS = ("A", "B")
+"""Sheets of a workbook; its coders, unless the sheet's column ``annotator`` names them."""
 UNALIGNED = "unaligned"
 """Choice of a text that is not about AI, so that it differs from one that nobody has labelled yet."""
 _CARRIED = ("id", "project", "lang", "style", "source")
-_CELL = 32_000
-"""Characters that go into one cell; Excel holds 32,767."""
+_CELL = 16_000
+"""Characters that go into one cell; Excel holds 32,767 UTF-16 units, and a character may take two."""
 _ILLEGAL = re.compile(r"[^\t\n -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that neither XML nor a spreadsheet can hold."""
 
@@ -84,14 +85,15 @@ def _record(
         "aligned": UNALIGNED not in names,
         "domains": [i for i in taxonomy.domain_ids if i in names],
         "supports": [i for i in taxonomy.support_ids if i in names],
-        "traps": [i for i in taxonomy.label_ids if i in set(traps)],
+        "traps": sorted(set(traps)),
         "note": note,
         "annotator": annotator,
     }
     try:
-        return parse_proposal(raw, taxonomy)
+        record = parse_proposal(raw, taxonomy)
     except RecordError as error:
         raise RecordError(f"{task.id}: {error}") from None
+    return replace(record, traps=tuple(i for i in taxonomy.label_ids if i in record.traps))
 
 
 def _choices(proposal: Proposal, taxonomy: Taxonomy) -> list[str]:
@@ -168,7 +170,8 @@ def to_label_studio(tasks: Sequence[Task], taxonomy: Taxonomy) -> str:
             *choices("traps", p.traps),
             *([note] if p.note else []),
         ]
-        return {"completed_by": {"email": p.annotator} if p.annotator else {}, "result": result}
+        # Not "completed_by": Label Studio refuses an import that names people it does not know.
+        return {"meta": {"annotator": p.annotator} if p.annotator else {}, "result": result}
 
     body = [
         {
@@ -187,12 +190,12 @@ def from_label_studio(text: str, taxonomy: Taxonomy) -> list[Task]:
     except json.JSONDecodeError as error:
         raise RecordError(f"not JSON: line {error.lineno}: {error.msg}") from error
     if not isinstance(body, list):
-        raise RecordError("a Label Studio export is a JSON list of tasks (choose 'JSON', not 'JSON-MIN')")
+        raise RecordError("a Label Studio export is a JSON list of tasks")
     found = []
     for number, item in enumerate(body, 1):
         where = f"task {number}"
         if not isinstance(item, dict) or not isinstance(item.get("data"), dict):
-            raise RecordError(f"{where}: field 'data' is missing")
+            raise RecordError(f"{where}: field 'data' is missing (export as 'JSON', not 'JSON-MIN')")
         task = _task(item["data"], where)
         labelled = tuple(
             _from_annotation(task, a, taxonomy)
@@ -207,10 +210,11 @@ def _from_annotation(task: Task, annotation: dict[str, Any], taxonomy: Taxonomy)
     values: dict[str, list[str]] = {}
     for result in annotation["result"]:
         value = result.get("value", {})
-        values.setdefault(result.get("from_name", ""), []).extend(value.get("choices") or value.get("text") or [])
+        given = value.get("choices") or value.get("text") or []
+        values.setdefault(result.get("from_name", ""), []).extend([given] if isinstance(given, str) else given)
     if len(values.get("gate", ())) != 1:
         raise RecordError(f"{task.id}: an annotation must have one choice in 'gate'")
-    who = annotation.get("completed_by") or ""
+    who = annotation.get("completed_by") or (annotation.get("meta") or {}).get("annotator") or ""
     name = (who.get("email") or str(who.get("id") or "")) if isinstance(who, dict) else str(who)
     chosen = (c for field in ("gate", "domains", "supports") for c in values.get(field, ()))
     return _record(task, chosen, name, "\n".join(values.get("note", ())), values.get("traps", ()), taxonomy)
@@ -228,16 +232,22 @@ def to_doccano(tasks: Sequence[Task], taxonomy: Taxonomy) -> str:
     for task in tasks:
         meta = {name: getattr(task, name) for name in _CARRIED if name != "id" and getattr(task, name)}
         for p in task.labelled or (None,):
-            own = {name: value for name in ("annotator", "note", "traps") if p and (value := getattr(p, name))}
-            row = {"text": task.text, "label": _choices(p, taxonomy) if p else [], "record_id": task.id, **meta, **own}
+            row = {"text": task.text, "label": _choices(p, taxonomy) if p else [], "record_id": task.id, **meta}
+            if p:  # who said so; void as soon as the labels that come back are others
+                own = {name: value for name in ("annotator", "note", "traps") if (value := getattr(p, name))}
+                row["labelled_by"] = {"label": row["label"], **own}
             lines.append(json.dumps(row, ensure_ascii=False))
     return "\n".join(lines) + "\n"
 
 
-def from_doccano(text: str, taxonomy: Taxonomy, annotator: str = "") -> list[Task]:
-    """Tasks of a doccano JSONL export; ``annotator`` names whose file it is where the lines do not."""
+def from_doccano(text: str, taxonomy: Taxonomy, annotator: str = "", default: str = "") -> list[Task]:
+    """Tasks of a doccano JSONL export, one file an annotator.
+
+    Labels that are just as they were sent out keep their annotator, unless ``annotator`` claims them; others are of
+    ``annotator`` or else ``default``.
+    """
     found: dict[str, Task] = {}
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):  # not splitlines: texts may hold U+2028
         if not line.strip():
             continue
         where = f"line {number}"
@@ -251,8 +261,14 @@ def from_doccano(text: str, taxonomy: Taxonomy, annotator: str = "") -> list[Tas
         task = found.setdefault(task.id, task)
         if raw["text"] != task.text:
             raise RecordError(f"{where}: {task.id!r} stands for two different texts")
-        if chosen := raw.get("label"):
-            who, note, traps = raw.get("annotator") or annotator, raw.get("note") or "", raw.get("traps") or ()
+        chosen = raw.get("label") or []
+        if not isinstance(chosen, list) or not all(isinstance(name, str) for name in chosen):
+            raise RecordError(f"{where}: field 'label' must be a list of label names (text classification)")
+        if chosen:
+            carried = raw.get("labelled_by") or {}
+            if set(chosen) != set(carried.get("label", ())) or annotator:  # not as sent out: somebody's own work
+                carried = {"annotator": annotator or default}
+            who, note, traps = (carried.get(name) or "" for name in ("annotator", "note", "traps"))
             proposal = _record(task, chosen, who, note, traps, taxonomy)
             found[task.id] = replace(task, labelled=(*task.labelled, proposal))
     return list(found.values())
@@ -260,7 +276,7 @@ def from_doccano(text: str, taxonomy: Taxonomy, annotator: str = "") -> list[Tas
 
 # ---- a workbook for two coders ----
 
-_FIXED = ("id", "project", "lang", "style", "source", "sha256")
+_FIXED = ("id", "project", "lang", "style", "source", "sha256", "annotator")
 
 
 def write_workbook(path: Path, tasks: Sequence[Task], taxonomy: Taxonomy, language: Language = "zh") -> None:
@@ -270,6 +286,10 @@ def write_workbook(path: Path, tasks: Sequence[Task], taxonomy: Taxonomy, langua
     """
     import xlsxwriter
 
+    if crowded := next((task for task in tasks if len(task.labelled) > len(CODERS)), None):
+        raise RecordError(
+            f"{crowded.id}: a workbook has room for {len(CODERS)} annotators, not {len(crowded.labelled)}"
+        )
     widest = max((-(-len(task.text) // _CELL) for task in tasks), default=1)
     texts = ["text", *(f"text {i}" for i in range(2, widest + 1))]
     header = [*_FIXED, *texts, *taxonomy.label_ids, "traps", "note"]
@@ -291,28 +311,24 @@ def write_workbook(path: Path, tasks: Sequence[Task], taxonomy: Taxonomy, langua
                 sheet.data_validation(1, start, len(tasks), start, {"validate": "list", "source": ["x", "0"]})
                 sheet.data_validation(1, start + 1, len(tasks), last, {"validate": "list", "source": ["x"]})
             for row, task in enumerate(tasks, 1):
-                cells = [task.id, task.project, task.lang, task.style, task.source, _digest(task)]
+                p = task.labelled[number] if number < len(task.labelled) else None
+                cells = [task.id, task.project, task.lang, task.style, task.source, digest(task.text)]
+                cells.append(p.annotator if p else coder)
                 pieces = [task.text[i : i + _CELL] for i in range(0, len(task.text), _CELL)]
                 cells += [*pieces, *[""] * (widest - len(pieces))]
-                if p := task.labelled[number] if number < len(task.labelled) else None:
+                if p:
                     marks = taxonomy.encode(p.aligned, p.domains, p.supports)
                     cells += ["x" if m else "0" if not k else "" for k, m in enumerate(marks)]
                     cells += [", ".join(p.traps), p.note]
                 for column, cell in enumerate(cells):
-                    if cell:
-                        sheet.write_string(row, column, cell)
+                    if cell and sheet.write_string(row, column, cell) < 0:
+                        raise RecordError(f"{task.id}: field {header[column]!r} is too long for a cell")
         legend = book.add_worksheet("labels")
         legend.set_column(0, 2, 28)
         legend.set_column(3, 4, 90, wrapped)
         legend.write_row(0, 0, ["id", "中文", "English", "适用", "applies to"], bold)
         for row, label in enumerate(taxonomy.labels, 1):
             legend.write_row(row, 0, [label.id, label.name.zh, label.name.en, label.definition.zh, label.definition.en])
-
-
-def _digest(task: Task) -> str:
-    from .records import digest
-
-    return digest(task.text)
 
 
 def read_workbook(path: Path, taxonomy: Taxonomy) -> list[Task]:
@@ -328,6 +344,7 @@ def read_workbook(path: Path, taxonomy: Taxonomy) -> list[Task]:
     except (CalamineError, OSError, ValueError) as error:
         raise RecordError(f"{path}: not a workbook with sheets {' and '.join(CODERS)}: {error}") from error
     found: dict[str, Task] = {}
+    seen: set[tuple[str, str]] = set()
     for coder, rows in sheets.items():
         header = [str(cell) for cell in rows[0]] if rows else []
         if missing := [name for name in (*_FIXED, "text", *taxonomy.label_ids) if name not in header]:
@@ -339,10 +356,13 @@ def read_workbook(path: Path, taxonomy: Taxonomy) -> list[Task]:
             where = f"{path.name}, sheet {coder}, row {number}"
             text = "".join(row[name] for name in header if re.fullmatch(r"text( \d+)?", name))
             task = _task(row | {"text": text}, where)
-            if _digest(task) != row["sha256"]:
+            if digest(task.text) != row["sha256"]:
                 raise RecordError(f"{where}: the text was edited, so its labels may not be those of the text sent out")
+            if (coder, task.id) in seen:
+                raise RecordError(f"{where}: id {task.id!r} occurs twice")
+            seen.add((coder, task.id))
             task = found.setdefault(task.id, task)
-            if proposal := _from_row(task, row, coder, where, taxonomy):
+            if proposal := _from_row(task, row, row["annotator"] or coder, where, taxonomy):
                 found[task.id] = replace(task, labelled=(*task.labelled, proposal))
     return list(found.values())
 
@@ -365,7 +385,7 @@ def _from_row(task: Task, row: dict[str, str], coder: str, where: str, taxonomy:
         if chosen:
             raise RecordError(f"{where}, column {gate!r}: is empty though {chosen[0]!r} is marked")
         return None
-    traps = [name.strip() for name in row.get("traps", "").split(",") if name.strip()]
+    traps = [name for name in re.split(r"[,，、;；\s]+", row.get("traps", "")) if name]
     return _record(
         task, [UNALIGNED if marks[gate] == "0" else gate, *chosen], coder, row.get("note", ""), traps, taxonomy
     )
@@ -377,13 +397,19 @@ def _from_row(task: Task, row: dict[str, str], coder: str, where: str, taxonomy:
 def write_tasks(path: Path, tasks: Sequence[Task], form: Format, taxonomy: Taxonomy, language: Language = "zh") -> None:
     """Write tasks in an annotation format; Label Studio also gets ``<name>.xml``, the labelling interface."""
     _sound(tasks)
+    interface = path.with_suffix(".xml")
+    for target in (path, interface) if form == "label-studio" else (path,):
+        if target.exists():
+            raise RecordError(f"{target} exists; choose another name, so that no work is lost")
+    if not path.parent.is_dir():
+        raise RecordError(f"{path.parent} is no folder")
     if form == "workbook":
         write_workbook(path, tasks, taxonomy, language)
     elif form == "doccano":
         path.write_text(to_doccano(tasks, taxonomy), encoding="utf-8")
     else:
         path.write_text(to_label_studio(tasks, taxonomy), encoding="utf-8")
-        path.with_suffix(".xml").write_text(label_studio_config(taxonomy), encoding="utf-8")
+        interface.write_text(label_studio_config(taxonomy), encoding="utf-8")
 
 
 def read_tasks(path: Path, form: Format, taxonomy: Taxonomy, annotator: str = "") -> list[Task]:
@@ -393,7 +419,7 @@ def read_tasks(path: Path, form: Format, taxonomy: Taxonomy, annotator: str = ""
     try:
         text = path.read_text(encoding="utf-8-sig")
         return (
-            from_doccano(text, taxonomy, annotator or path.stem)
+            from_doccano(text, taxonomy, annotator, path.stem)
             if form == "doccano"
             else from_label_studio(text, taxonomy)
         )
@@ -403,12 +429,13 @@ def read_tasks(path: Path, form: Format, taxonomy: Taxonomy, annotator: str = ""
         raise RecordError(f"{path}: {error}") from None
 
 
-def passes(tasks: Iterable[Task]) -> list[list[Proposal]]:
-    """Records of the first annotator of each text, of the second, and so on."""
-    found: list[list[Proposal]] = []
+def passes(tasks: Iterable[Task]) -> dict[str, list[Proposal]]:
+    """Records by annotator, in the order in which annotators first occur; raises where one labelled a text twice."""
+    found: dict[str, dict[str, Proposal]] = {}
     for task in tasks:
-        for number, proposal in enumerate(task.labelled):
-            if number == len(found):
-                found.append([])
-            found[number].append(proposal)
-    return found
+        for proposal in task.labelled:
+            own = found.setdefault(proposal.annotator, {})
+            if proposal.id in own:
+                raise RecordError(f"{proposal.id}: {proposal.annotator or 'one annotator'} labelled the text twice")
+            own[proposal.id] = proposal
+    return {annotator: list(own.values()) for annotator, own in found.items()}

@@ -17,11 +17,11 @@ from .errors import DuibiaoError, RecordError
 from .records import Proposal, Texts, digest, scan_proposals
 from .review import FILE as REVIEWS
 from .review import read_reviews, unheeded
-from .split import SPLITS
+from .split import FROZEN, SPLITS, read_frozen
 from .taxonomy import LANGUAGES, Taxonomy
 
-PROPOSALS, REAL, FROZEN, MINIMA = "proposals", "real", "frozen.json", "minima.json"
-SECOND_PASS = "second-pass"
+PROPOSALS, REAL, MINIMA = "proposals", "real", "minima.json"
+SECOND_PASS, DECIDED = "second-pass", "decided.jsonl"
 """Folder with the two passes over one sample, ``first.jsonl`` and ``second.jsonl``, and what was decided in the end."""
 NEAR_DUPLICATE = 0.85
 
@@ -134,7 +134,7 @@ def _frozen(folder: Path) -> Iterator[str]:
             if part == PROPOSALS:
                 yield f"{record} is missing: the test split is not frozen"
             continue
-        for name, expected in json.loads(record.read_text(encoding="utf-8")).items():
+        for name, expected in read_frozen(folder / part).items():
             path = folder / part / name
             actual = digest(path.read_text(encoding="utf-8")) if path.exists() else "missing"
             if actual != expected:
@@ -158,11 +158,15 @@ def _second_pass(folder: Path, splits: dict[str, list[Proposal]], taxonomy: Taxo
 
 
 def _reviews(folder: Path, proposals: Sequence[Proposal], taxonomy: Taxonomy) -> Iterator[str]:
-    if (folder / REVIEWS).exists():
-        try:
-            yield from unheeded(read_reviews(folder / REVIEWS, taxonomy), proposals, taxonomy)
-        except DuibiaoError as error:
-            yield str(error)
+    """Records must follow what was decided on doubted labels and on disagreements of the two passes."""
+    for path in (folder / REVIEWS, folder / SECOND_PASS / DECIDED):
+        if path.exists():
+            try:
+                reviews = read_reviews(path, taxonomy)
+            except DuibiaoError as error:
+                yield str(error)
+            else:
+                yield from (f"{path}: {fault}" for fault in unheeded(reviews, proposals, taxonomy))
 
 
 def lint(folder: Path, taxonomy: Taxonomy, texts: Texts | None = None) -> list[str]:

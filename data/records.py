@@ -201,12 +201,17 @@ def scan_proposals(
         yield RecordError(f"{path}: not UTF-8 at byte {error.start}")
 
 
+def sound(found: Iterable[Proposal | RecordError]) -> Iterator[Proposal]:
+    """The proposals of :func:`scan_proposals`; raises the first error among them."""
+    for item in found:
+        if isinstance(item, RecordError):
+            raise item
+        yield item
+
+
 def read_proposals(path: Path, taxonomy: Taxonomy, texts: Texts | None = None) -> Iterator[Proposal]:
     """Yield the proposals of a JSON Lines file; see :func:`scan_proposals`. Raises on the first broken line."""
-    for found in scan_proposals(path, taxonomy, texts):
-        if isinstance(found, RecordError):
-            raise found
-        yield found
+    return sound(scan_proposals(path, taxonomy, texts))
 
 
 def write_proposals(path: Path, proposals: Iterable[Proposal], *, labels_only: bool = False) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from .errors import RecordError
-from .records import Proposal, scan_proposals, write_proposals
-from .taxonomy import Taxonomy, load_taxonomy
+from .records import Proposal, scan_proposals, sound, write_proposals
+from .taxonomy import load_taxonomy
 
-SPLITS = ("train", "validation", "test")
+SPLITS, FROZEN = ("train", "validation", "test"), "frozen.json"
 
 
 def _strata(proposal: Proposal) -> list[tuple[str, str]]:
@@ -39,6 +40,8 @@ def split(
 
     def settle(project: str, home: str) -> None:
         homes[project] = home
+        if home not in lacks:  # closed
+            return
         lacks[home].subtract(strata[project])
         room[home] -= sizes[project]
 
@@ -66,30 +69,43 @@ def _having(
 def deal(source: Path, folder: Path, shares: Mapping[str, float], seed: int = 1) -> dict[str, int]:
     """Deal the records of ``source`` into ``<split>.jsonl`` files of ``folder``; return the size of each.
 
-    Records that are there already stay where they are, and their projects with them; a record of ``source`` with the id
-    of one that is there takes its place. Labels-only records are dealt as such.
+    Records that are there already stay where they are, and their projects with them. A record of ``source`` with the id
+    and the text of one that is there takes its place; raises :class:`RecordError` if the text is another, or if a
+    project of a frozen test would grow. Labels-only records are dealt as such.
     """
     taxonomy = load_taxonomy()
     folder.mkdir(parents=True, exist_ok=True)
+    paths = {name: folder / f"{name}.jsonl" for name in SPLITS}
+    there = {
+        name: list(sound(scan_proposals(path, taxonomy, digests=True))) for name, path in paths.items() if path.exists()
+    }
+    frozen = {name.removesuffix(".jsonl") for name in read_frozen(folder)}
     records: dict[str, Proposal] = {}
     kept: dict[str, str] = {}
-    for name in SPLITS:
-        path = folder / f"{name}.jsonl"
-        for proposal in _sound(path, taxonomy) if path.exists() else ():
+    for name, proposals in there.items():
+        for proposal in proposals:
             if kept.setdefault(proposal.project, name) != name:
-                raise RecordError(f"{path}: project {proposal.project!r} is in {kept[proposal.project]} too")
+                raise RecordError(f"{paths[name]}: project {proposal.project!r} is in {kept[proposal.project]} too")
             records[proposal.id] = proposal
-    for proposal in _sound(source, taxonomy):
+    for proposal in sound(scan_proposals(source, taxonomy, digests=True)):
+        if (known := records.get(proposal.id)) and known.sha256 != proposal.sha256:
+            raise RecordError(f"{source}: id {proposal.id!r} is in {folder} with another text")
+        if kept.get(proposal.project) in frozen and known != proposal:
+            raise RecordError(f"{source}: {proposal.id!r} would change the frozen {kept[proposal.project]} split")
         records[proposal.id] = proposal
-    homes = split(records.values(), shares, kept, seed)
+    open_shares = {name: share for name, share in shares.items() if name not in frozen}
+    homes = split(records.values(), open_shares, kept, seed)
     dealt = {name: [p for _, p in sorted(records.items()) if homes[p.project] == name] for name in SPLITS}
     for name, proposals in dealt.items():
-        write_proposals(folder / f"{name}.jsonl", proposals)
+        if name not in frozen:
+            part = paths[name].with_suffix(".part")
+            write_proposals(part, proposals)
+            part.replace(paths[name])
     return {name: len(proposals) for name, proposals in dealt.items()}
 
 
-def _sound(path: Path, taxonomy: Taxonomy) -> Iterator[Proposal]:
-    for found in scan_proposals(path, taxonomy, digests=True):
-        if isinstance(found, RecordError):
-            raise found
-        yield found
+def read_frozen(folder: Path) -> dict[str, str]:
+    """Names of the frozen files of a folder, with the digests they had; empty if nothing is frozen."""
+    path = folder / FROZEN
+    found: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return found

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import csv
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
 from rich.table import Table
 
+from duibiao.data.bootstrap import without_nan
 from duibiao.data.errors import RecordError
+from duibiao.data.records import sound
 from duibiao.data.taxonomy import Taxonomy, load_taxonomy
 
 from .options import LangOption, TextsOption, bars, err, need, out
+from .writers import neutralise
 
 if TYPE_CHECKING:
     from duibiao.data.interchange import Task
@@ -32,6 +37,14 @@ class AnnotationFormat(StrEnum):
     label_studio = "label-studio"
     doccano = "doccano"
     workbook = "workbook"
+
+
+def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A table for a reviewer: UTF-8 with a mark so that Excel reads it, and no live formula."""
+    with path.open("w", encoding="utf-8-sig", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows([neutralise(cell) for cell in row] for row in rows)
 
 
 def _table(*names: str, title: str = "") -> Table:
@@ -114,21 +127,27 @@ def data_agreement(
     ] = None,
 ) -> None:
     """How far two independent passes agree, by label, with 95 % intervals. 两遍独立标注的一致程度。"""
-    from duibiao.data.agreement import agreement, by_part, disagreements, pair_up, write_disagreements
+    from duibiao.data.agreement import agreement, by_part, disagreements, pair_up
 
     taxonomy = load_taxonomy()
     pairs = pair_up(first, second, taxonomy)
     if differences:
-        write_disagreements(differences, disagreements(pairs, taxonomy))
+        rows = (
+            [one.id, label, int(a), int(b), one.note, two.note, one.text, "", ""]
+            for (one, two), label, a, b in disagreements(pairs, taxonomy)
+        )
+        header = ["id", "label", "first", "second", "first_note", "second_note", "text", "verdict", "reason"]
+        _write_csv(differences, header, rows)
     found = {part: agreement(chosen, taxonomy) for part, chosen in by_part(pairs).items()}
     if as_json:
-        out.print_json(json.dumps({part: [asdict(row) for row in rows] for part, rows in found.items()}))
+        measured = {part: [asdict(row) for row in chosen] for part, chosen in found.items()}
+        out.print_json(json.dumps(without_nan(measured), allow_nan=False))
         return
-    for part, rows in found.items():
+    for part, measures in found.items():
         table = _table("", "1st", "2nd", "positive agreement", "Krippendorff's alpha")
-        for row in rows if part == "all" else rows[:3]:
+        for row in measures if part == "all" else measures[:3]:
             table.add_row(row.name, str(row.first), str(row.second), str(row.positive), str(row.alpha))
-        out.print(f"{part}: {rows[0].texts} texts", highlight=False)
+        out.print(f"{part}: {measures[0].texts} texts", highlight=False)
         out.print(table)
 
 
@@ -150,10 +169,12 @@ def split(
 ) -> None:
     """Deal records into splits by project, stratified by language and label. 按项目分层划分。
 
-    Records that are in the folder already stay in their split, unless the source has them anew.
+    Records that are in the folder already stay in their split. A frozen test is not added to.
     """
     from duibiao.data.split import deal
 
+    if validation + test >= 1:
+        raise RecordError(f"--validation {validation} and --test {test} leave nothing to learn from")
     counts = deal(source, folder, {"train": 1 - validation - test, "validation": validation, "test": test}, seed)
     out.print(" · ".join(f"{name} {number}" for name, number in counts.items()), highlight=False)
 
@@ -171,7 +192,7 @@ def suspects(
     import numpy as np
 
     from duibiao.data.lint import read_splits
-    from duibiao.training.label_errors import FOLDS, out_of_fold, write_suspects
+    from duibiao.training.label_errors import FOLDS, out_of_fold
     from duibiao.training.label_errors import suspects as rank
 
     taxonomy = load_taxonomy()
@@ -183,32 +204,50 @@ def suspects(
     with bars() as progress:
         task = progress.add_task("folds", total=FOLDS)
         scores = out_of_fold(proposals, truth, seed, lambda: progress.advance(task))
-    write_suspects(output, rank(proposals, scores, truth, taxonomy)[:count])
-    out.print(f"{count} of {truth.size:,} decisions on {len(proposals):,} texts → {output}", highlight=False)
+    found = rank(proposals, scores, truth, taxonomy)[:count]
+    header = ["id", "lang", "label", "labelled", "doubt", "labels", "text", "verdict", "reason"]
+    rows = (
+        [p.id, p.lang, s.label, int(s.labelled), f"{s.doubt:.3f}", " ".join(p.labels), p.text, "", ""]
+        for s in found
+        for p in (s.proposal,)
+    )
+    _write_csv(output, header, rows)
+    out.print(f"{len(found)} of {truth.size:,} decisions on {len(proposals):,} texts → {output}", highlight=False)
+
+
+def _is_labelled(source: Path, taxonomy: Taxonomy) -> bool:
+    """Whether the first line that is not blank is a labelled record."""
+    if source.suffix != ".jsonl":
+        return False
+    with source.open("rb") as lines:
+        first = next((line for line in lines if line.strip()), b"")
+    return f'"{taxonomy.gate.id}":'.encode() in first.replace(b" ", b"")
 
 
 def _tasks(source: Path, texts: Path | None, text: list[str], taxonomy: Taxonomy) -> list[Task]:
     """Labelled records, or else the rows of any table of applications, which nobody has labelled yet."""
     from duibiao.data.interchange import Task, printable, tasks_of
-    from duibiao.data.records import load_texts, read_proposals, wanted_texts
+    from duibiao.data.records import digest, load_texts, scan_proposals, wanted_texts
     from duibiao.text import language_of
 
     from .tables import read_sheet
 
-    if source.suffix == ".jsonl" and not text:
-        with source.open(encoding="utf-8-sig") as lines:
-            labelled = f'"{taxonomy.gate.id}"' in lines.readline()
-        if labelled:
-            return tasks_of(
-                read_proposals(source, taxonomy, load_texts(texts, wanted_texts([source])) if texts else None)
-            )
+    if not text and _is_labelled(source, taxonomy):
+        elsewhere = load_texts(texts, wanted_texts([source])) if texts else None
+        return tasks_of(sound(scan_proposals(source, taxonomy, elsewhere)))
     sheet = read_sheet(source, text=text)
-    bodies = ((number, printable(sheet.text(row))) for number, row in enumerate(sheet.rows, 1))
-    return [
-        Task(id=f"{source.stem}-{number}", project=f"{source.stem}-{number}", lang=language_of(body), text=body)
-        for number, body in bodies
-        if body.strip()
-    ]
+    found: dict[str, Task] = {}
+    skipped = 0
+    for row in sheet.rows:
+        body = "" if row.fault else printable(sheet.text(row))
+        if body.strip():
+            key = f"{source.stem}-{digest(body)[:12]}"  # of the text: row numbers recur from file to file
+            found[key] = Task(id=key, project=key, lang=language_of(body), text=body)
+        elif not row.is_blank:
+            skipped += 1
+    if skipped:
+        err.print(f"{skipped} rows without a readable text are left out", highlight=False)
+    return list(found.values())
 
 
 @data_app.command("export")
@@ -227,6 +266,8 @@ def export_tasks(
 
     taxonomy = load_taxonomy()
     tasks = _tasks(source, texts, text or [], taxonomy)
+    if not tasks:
+        raise RecordError(f"{source}: no text to write")
     write_tasks(output, tasks, form.value, taxonomy, lang.value)
     out.print(f"{len(tasks)} texts → {output}", highlight=False)
 
@@ -243,7 +284,7 @@ def import_tasks(
     from duibiao.data.records import write_proposals
 
     tasks = read_tasks(source, form.value, load_taxonomy(), annotator)
-    found = passes(tasks)
+    found = passes(tasks).values()
     if not found:
         raise RecordError(f"{source}: no text is labelled yet")
     output.mkdir(parents=True, exist_ok=True)

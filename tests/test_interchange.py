@@ -33,7 +33,7 @@ def _record(taxonomy, **changes):
         "id": "a-1",
         "project": "a",
         "lang": "zh",
-        "text": "第一行：用视觉模型检查焊缝。\n\n第二行\t=1+1  ",
+        "text": "第一行：用视觉模型检查焊缝。\n\n第二行\u2028\t=1+1  ",
         "aligned": True,
         "domains": ["industrial_development"],
         "supports": ["datasets", "talent"],
@@ -41,7 +41,7 @@ def _record(taxonomy, **changes):
         "source": "某库:a.md",
         "traps": ["consumption_upgrade"],
         "note": "两可：见 9 号硬例, “数据集”",
-        "annotator": "A",
+        "annotator": "li",
     }
     return parse_proposal(base | changes, taxonomy)
 
@@ -50,7 +50,7 @@ def _record(taxonomy, **changes):
 def tasks(taxonomy):
     """Two passes over one text, one over another, and a text that nobody has labelled."""
     first, other = _record(taxonomy), _record(taxonomy, annotator="B", domains=[], traps=[], note="")
-    plain = dict(id="a-2", project="a-2", text="x" * 70_000, style="", source="", traps=[], note="", lang="en")
+    plain = dict(id="a-2", project="a-2", text="🦾" * 40_000, style="", source="", traps=[], note="", lang="en")
     unaligned = _record(taxonomy, aligned=False, domains=[], supports=[], **plain)
     found = tasks_of([first, other, unaligned])
     return [*found, replace(found[1], id="a-3", project="a-3", text="A title of 2026", labelled=())]
@@ -74,10 +74,47 @@ def test_the_committed_records_come_back(form, taxonomy, tmp_path: Path):
     assert read_tasks(path, form, taxonomy) == tasks
 
 
+def test_labels_that_changed_in_doccano_are_the_annotators_own(tasks, taxonomy, tmp_path: Path):
+    path = tmp_path / "sent.jsonl"
+    write_tasks(path, tasks[:1], "doccano", taxonomy)
+    (line, _) = path.read_text(encoding="utf-8").strip().split("\n")
+    sent = json.loads(line) | {"label": ["aligned", "consumption_upgrade"]}  # was a trap
+    back = tmp_path / "wang.jsonl"
+    back.write_text(json.dumps(sent, ensure_ascii=False), encoding="utf-8")
+    (task,) = read_tasks(back, "doccano", taxonomy)
+    (proposal,) = task.labelled
+    assert (proposal.annotator, proposal.note, proposal.traps) == ("wang", "", ())
+
+
+def test_nothing_is_written_over(tasks, taxonomy, tmp_path: Path):
+    for form, name in (("workbook", "t.xlsx"), ("doccano", "t.jsonl"), ("label-studio", "t.json")):
+        write_tasks(tmp_path / name, tasks, form, taxonomy)
+        with pytest.raises(RecordError, match="exists"):
+            write_tasks(tmp_path / name, tasks, form, taxonomy)
+    (tmp_path / "u.xml").write_text("theirs", encoding="utf-8")
+    with pytest.raises(RecordError, match=r"u\.xml exists"):
+        write_tasks(tmp_path / "u.json", tasks, "label-studio", taxonomy)
+    with pytest.raises(RecordError, match="is no folder"):
+        write_tasks(tmp_path / "none/t.xlsx", tasks, "workbook", taxonomy)
+
+
+def test_a_workbook_says_what_it_has_no_room_for(tasks, taxonomy, tmp_path: Path):
+    crowded = replace(tasks[0], labelled=(*tasks[0].labelled, replace(tasks[0].labelled[0], annotator="C")))
+    with pytest.raises(RecordError, match="a-1: a workbook has room for 2 annotators, not 3"):
+        write_tasks(tmp_path / "t.xlsx", [crowded], "workbook", taxonomy)
+    noted = replace(tasks[0], labelled=(replace(tasks[0].labelled[0], note="n" * 40_000),))
+    with pytest.raises(RecordError, match="a-1: field 'note' is too long"):
+        write_tasks(tmp_path / "u.xlsx", [noted], "workbook", taxonomy)
+
+
 def test_passes_are_parted(tasks):
-    first, second = passes(tasks)
-    assert [(p.id, p.annotator) for p in first] == [("a-1", "A"), ("a-2", "A")]
-    assert [(p.id, p.annotator) for p in second] == [("a-1", "B")]
+    found = passes(tasks)
+    assert {who: [p.id for p in own] for who, own in found.items()} == {"li": ["a-1", "a-2"], "B": ["a-1"]}
+    # B is first on one text: still B's pass, not the first one's
+    turned = replace(tasks[1], id="a-9", labelled=(replace(tasks[1].labelled[0], id="a-9", annotator="B"),))
+    assert [p.id for p in passes([turned, *tasks])["B"]] == ["a-9", "a-1"]
+    with pytest.raises(RecordError, match="a-1: li labelled the text twice"):
+        passes([replace(tasks[0], labelled=tasks[0].labelled[:1] * 2)])
 
 
 def test_the_label_studio_interface_has_every_label(taxonomy):
@@ -178,6 +215,8 @@ def _refill(path: Path, sheet: str, row: int, column: str, value: str) -> None:
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
+        ("traps", "safety，talnet", r"a-1: field 'traps' has the unknown label 'talnet'"),
+        ("id", "a-2", r"sheet B, row 3: id 'a-2' occurs twice|sheet B, row 2: the text was edited"),
         ("talent", "maybe", r"sheet B, row 2, column 'talent': 'maybe' is no mark"),
         ("text", "another text", r"sheet B, row 2: the text was edited"),
         ("aligned", "", r"sheet B, row 2, column 'aligned': is empty though 'datasets' is marked"),
@@ -198,6 +237,7 @@ def test_a_coder_fills_in_what_was_empty(tasks, taxonomy, tmp_path: Path):
     _refill(path, "A", 3, "aligned", "0")
     (_, _, task) = read_tasks(path, "workbook", taxonomy)
     assert [(p.annotator, p.aligned) for p in task.labelled] == [("A", False)]
+    assert task.id == "a-3"
 
 
 def test_text_that_would_not_survive_is_refused(taxonomy, tmp_path: Path):

@@ -6,15 +6,14 @@ not seen it. Folds are by project, and the model is the TF-IDF baseline, which m
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import GroupKFold
 
+from duibiao.data.errors import RecordError
 from duibiao.data.records import Proposal
 from duibiao.data.taxonomy import Taxonomy
 from duibiao.training.baseline import fit_baseline
@@ -36,6 +35,8 @@ def out_of_fold(
     proposals: Sequence[Proposal], truth: NDArray[np.bool_], seed: int = 0, advance: Callable[[], None] = lambda: None
 ) -> NDArray[np.float32]:
     """Probabilities ``[n, k]`` of each text by a baseline fitted on the folds without its project."""
+    if len({p.project for p in proposals}) < FOLDS:
+        raise RecordError(f"out-of-fold predictions need texts of at least {FOLDS} projects")
     scores = np.zeros(truth.shape, dtype=np.float32)
     texts, groups = [p.text for p in proposals], [p.project for p in proposals]
     for train, held_out in GroupKFold(FOLDS, shuffle=True, random_state=seed).split(texts, groups=groups):
@@ -65,14 +66,3 @@ def suspects(
         Suspect(proposals[i], taxonomy.label_ids[k], bool(truth[i, k]), float(doubt[i, k]))
         for i, k in zip(*np.unravel_index(order, truth.shape), strict=True)
     ]
-
-
-def write_suspects(path: Path, found: Sequence[Suspect]) -> None:
-    """A table for the reviewer, UTF-8 with a mark so that Excel reads it; the last two columns are to be filled in."""
-    with path.open("w", encoding="utf-8-sig", newline="") as out:
-        rows = csv.writer(out)
-        rows.writerow(["id", "lang", "label", "labelled", "doubt", "labels", "text", "verdict", "reason"])
-        for s in found:
-            p = s.proposal
-            labels = " ".join(p.labels) or ("aligned" if p.aligned else "unaligned")
-            rows.writerow([p.id, p.lang, s.label, int(s.labelled), f"{s.doubt:.3f}", labels, p.text, "", ""])

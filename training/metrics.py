@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -135,12 +135,3 @@ def measure_by_language(p: Predictions, taxonomy: Taxonomy, draws: int = 1000, s
         if mask.any():
             result[language] = measure(p.rows(mask), taxonomy, draws, seed)
     return result
-
-
-def plain(value: Any) -> Any:
-    """Estimates → dictionaries, NaN → null: what JSON can hold."""
-    if isinstance(value, Estimate):
-        return plain(asdict(value))
-    if isinstance(value, dict):
-        return {k: plain(v) for k, v in value.items()}
-    return None if isinstance(value, float) and np.isnan(value) else value

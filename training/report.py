@@ -10,9 +10,9 @@ from typing import Any
 
 from jinja2 import Environment
 
+from duibiao.data.bootstrap import without_nan
 from duibiao.data.taxonomy import Taxonomy
 from duibiao.training.evaluate import Evaluation, summary_rows
-from duibiao.training.metrics import plain
 
 _PARTS = ("all", "zh", "en")
 
@@ -21,7 +21,7 @@ def write_json(path: Path, evaluations: Sequence[Evaluation], remarks: Sequence[
     """All measures as JSON."""
     body = {
         "remarks": list(remarks),
-        "evaluations": [{"name": e.name, "data": e.data, "measures": plain(e.measures)} for e in evaluations],
+        "evaluations": [{"name": e.name, "data": e.data, "measures": without_nan(e.measures)} for e in evaluations],
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(body, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
