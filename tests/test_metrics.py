@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
+from duibiao.data.bootstrap import without_nan
 from duibiao.training.metrics import (
     Estimate,
     Predictions,
     f1_from_counts,
     measure,
     measure_by_language,
-    plain,
     resample,
 )
 from duibiao.training.thresholds import choose_margin, choose_thresholds, decide, review_flags
@@ -77,7 +77,7 @@ def test_a_label_without_positives_is_null_in_json(taxonomy):
     p.truth[:, 3] = False
     found = measure(p, taxonomy, draws=50)
     assert math.isnan(found["labels"][taxonomy.label_ids[3]]["ap"])
-    assert json.loads(json.dumps(plain(found), allow_nan=False))["labels"][taxonomy.label_ids[3]]["ap"] is None
+    assert json.loads(json.dumps(without_nan(found), allow_nan=False))["labels"][taxonomy.label_ids[3]]["ap"] is None
 
 
 def test_decide_shuts_everything_behind_the_gate():

@@ -12,12 +12,12 @@ from rich.console import Console
 import duibiao
 import duibiao.training.fit as fit_module
 from duibiao import Tagger
+from duibiao.data.bootstrap import Estimate
 from duibiao.data.errors import BundleError, ConfigError
 from duibiao.network import Backbone, Batch
 from duibiao.training.config import TrainConfig
 from duibiao.training.evaluate import Evaluation, verdict
 from duibiao.training.fit import batches, drop_pieces, fine_tune, restore
-from duibiao.training.metrics import Estimate
 
 QUIET = Console(quiet=True)
 
