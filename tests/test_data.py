@@ -20,6 +20,7 @@ from duibiao.data.report import write_html
 from duibiao.data.split import deal, split
 from duibiao.serving.cli import app
 from duibiao.serving.tables import read_sheet
+from duibiao.training.corpus import NON_COMMERCIAL
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "data"
@@ -46,6 +47,12 @@ def test_no_text_of_others_is_committed():
             record = json.loads(line)
             assert "text" not in record
             assert len(record["sha256"]) == 64
+
+
+def test_no_model_learns_from_non_commercial_text():
+    for name in ("train", "validation"):
+        for record in _records(DATA / f"real/{name}.jsonl"):
+            assert not record["source"].startswith(NON_COMMERCIAL), record["id"]
 
 
 def test_it_loads_through_datasets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -201,6 +208,8 @@ def test_each_planted_fault_is_found(plant, message: str, tmp_path: Path, taxono
 
     for part in ("proposals", "real", "second-pass"):
         shutil.copytree(DATA / part, tmp_path / part)
+    train = tmp_path / "proposals/train.jsonl"
+    _save(train, _records(train)[:300])  # enough to plant in, and quick to lint
     plant(tmp_path)
     leaked = tmp_path / "leaked.jsonl"
     findings = lint(tmp_path, taxonomy, load_texts(leaked) if leaked.exists() else None)
